@@ -1,1 +1,11 @@
-export {};
+export * from './documents.js';
+export * from './errors.js';
+export * from './ids.js';
+export * from './jobs.js';
+export * from './lane.js';
+export * from './model-config.js';
+export * from './model-metadata.js';
+export * from './reference-protocol.js';
+export * from './runtime-protocol.js';
+export * from './shape-key.js';
+export * from './tensor.js';

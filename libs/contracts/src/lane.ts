@@ -1,0 +1,83 @@
+import { z } from 'zod';
+
+export const LANE_STATES = [
+  'QUEUED',
+  'CREATING',
+  'SEARCHING',
+  'CAPTURING',
+  'MEASURING',
+  'VERIFYING',
+  'READY',
+  'SUSPECT',
+  'DRAINING',
+  'EVICTED',
+  'FAILED',
+  'STALE',
+] as const;
+export const laneStateSchema = z.enum(LANE_STATES);
+export type LaneState = z.infer<typeof laneStateSchema>;
+
+/** What set a state change off. */
+export const laneTriggerSchema = z.enum([
+  'plan',
+  'warmup',
+  'traffic',
+  'restart',
+  'watch',
+  'verify',
+  'evict',
+  'version',
+  'shutdown',
+  'worker-gone',
+]);
+export type LaneTrigger = z.infer<typeof laneTriggerSchema>;
+
+/** The evidence that a lane is warm. Times in ms, memory in bytes. */
+export const warmRecordSchema = z.object({
+  /** First run of the shape on the lane's session: plans, arena. */
+  firstMs: z.number(),
+  createMs: z.number(),
+  /** null where no graph was captured. */
+  captureMs: z.number().nullable(),
+  steadyP50Ms: z.number(),
+  steadyP99Ms: z.number(),
+  /** Median of the 20 runs after other shapes ran. */
+  revisitP50Ms: z.number(),
+  /** `shapes`: after at least two other shapes; `single-shape`: the model's inputs are all fixed. */
+  revisit: z.enum(['shapes', 'single-shape']),
+  /** Worst over outputs, batch items and samples. */
+  relativeError: z.number(),
+  tolerance: z.number(),
+  /** `declared` by the yaml, or `guessed`. */
+  inputs: z.enum(['declared', 'guessed']),
+  samples: z.number().int(),
+  /** Options as the provider parsed them: proves parsing, not effect. */
+  optionsParsed: z.record(z.string(), z.string()),
+  /** Nodes per execution provider. */
+  placement: z.record(z.string(), z.number().int()),
+  /** `captured`, or why there is none. */
+  graph: z.string(),
+  memoryBytes: z.number(),
+  /** Digest of the environment fingerprint. */
+  environment: z.string(),
+  /** ISO 8601. */
+  verifiedAt: z.string(),
+});
+export type WarmRecord = z.infer<typeof warmRecordSchema>;
+
+export const laneDocSchema = z.object({
+  id: z.string(),
+  model: z.string(),
+  version: z.string(),
+  shapeKey: z.string(),
+  state: laneStateSchema,
+  /** ISO 8601. */
+  since: z.string(),
+  reason: z.string(),
+  trigger: laneTriggerSchema,
+  worker: z.string(),
+  /** Runtime epoch the lane lives in. */
+  epoch: z.number().int(),
+  record: warmRecordSchema.nullable(),
+});
+export type LaneDoc = z.infer<typeof laneDocSchema>;

@@ -1,0 +1,91 @@
+import type { ProviderName } from './model-config.js';
+import type { NamedTensor, TensorSpec } from './tensor.js';
+
+/** Options by scope, canonical strings, as the provider-option table's parser gives them. */
+export interface ParsedOptions {
+  provider: Record<string, string>;
+  session: Record<string, string>;
+  run: Record<string, string>;
+}
+
+/** What the runtime found at start; sent once, before anything else. */
+export interface RuntimeHello {
+  pid: number;
+  provider: ProviderName;
+  /** `cpu`, or name and UUID. */
+  device: string;
+  ortVersion: string;
+  /** The environment fingerprint: device and MIG profile or CPU model and quota, driver, CUDA, cuDNN, library digests. */
+  environment: Record<string, string>;
+  /** Bytes free and total on the device (CPU: of the machine or cgroup). */
+  memory: { free: number; total: number };
+}
+
+export interface CreateLaneParams {
+  lane: string;
+  model: { path: string; digest: string };
+  /** In order of preference; only the first that the device has is used unless fallback is `allow`. */
+  providers: ProviderName[];
+  fallback: 'error' | 'allow';
+  options: ParsedOptions;
+  /** In the model's order, concrete dims. */
+  inputs: TensorSpec[];
+  outputs: string[];
+}
+
+export interface CreateLaneResult {
+  createMs: number;
+  optionsParsed: Record<string, string>;
+  placement: Record<string, number>;
+}
+
+export interface LaneRun {
+  outputs: NamedTensor[];
+  /** Bytes into and out of the bound buffers, ms. */
+  copyMs: number;
+  computeMs: number;
+}
+
+export interface PlainRunParams {
+  /** Sessions are kept by this key; a new key with the same path makes another session. */
+  session: string;
+  model: { path: string; digest: string };
+  providers: ProviderName[];
+  options: ParsedOptions;
+  inputs: NamedTensor[];
+  outputs: string[];
+}
+
+/**
+ * Worker -> runtime calls. Every failure is a WarmlaneError body; a native failure has code `internal` and the message
+ * of ONNX Runtime, `device-busy` where memory was refused for a neighbour's sake.
+ */
+export interface RuntimeMethods {
+  /** Creates the session and its buffers on a pool thread. */
+  'lane.create': { params: CreateLaneParams; result: CreateLaneResult };
+  /** The slow first run, on a pool thread. */
+  'lane.first': {
+    params: { lane: string; inputs: NamedTensor[] };
+    result: { firstMs: number; outputs: TensorSpec[]; dataDependent: boolean };
+  };
+  /** Captures on the serving thread; without a graph (CPU, refused) says why. */
+  'lane.capture': { params: { lane: string }; result: { captureMs: number | null; graph: string } };
+  /** `runs` timed runs or as many as budgetMs holds (at least 10), interleaved with served requests; ms each. */
+  'lane.measure': {
+    params: { lane: string; inputs: NamedTensor[]; runs: number; budgetMs: number };
+    result: { runsMs: number[] };
+  };
+  /** One run. `poison` overwrites the output buffers before it. */
+  'lane.run': {
+    params: { lane: string; inputs: NamedTensor[]; outputs: string[] | null; poison: boolean };
+    result: LaneRun;
+  };
+  'lane.release': { params: { lane: string }; result: Record<string, never> };
+  /** Bytes held by the lane's session and buffers. */
+  'lane.memory': { params: { lane: string }; result: { bytes: number } };
+  /** A run on a plain session that takes any shape: throw-away shapes of the revisit, CUDA fallback. On a pool thread. */
+  'plain.run': { params: PlainRunParams; result: LaneRun };
+  'plain.release': { params: { session: string }; result: Record<string, never> };
+  memory: { params: Record<string, never>; result: { free: number; total: number; rss: number } };
+  close: { params: Record<string, never>; result: Record<string, never> };
+}
