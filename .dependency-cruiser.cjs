@@ -15,10 +15,18 @@ module.exports = {
     only('libs/lanes', ['libs/contracts']),
     only('libs/ort', ['libs/contracts']),
     only('libs/observability', ['libs/contracts']),
+    only('libs/process', []),
     only('libs/queues', ['libs/contracts', 'libs/redis']),
-    only('apps/api', ['libs/contracts', 'libs/redis', 'libs/queues', 'libs/lanes', 'libs/observability']),
-    only('apps/reference', ['libs/contracts', 'libs/ipc', 'libs/observability']),
-    only('apps/runtime', ['libs/contracts', 'libs/ipc', 'libs/ort', 'libs/observability']),
+    only('apps/api', [
+      'libs/contracts',
+      'libs/redis',
+      'libs/queues',
+      'libs/lanes',
+      'libs/observability',
+      'libs/process',
+    ]),
+    only('apps/reference', ['libs/contracts', 'libs/ipc', 'libs/observability', 'libs/process']),
+    only('apps/runtime', ['libs/contracts', 'libs/ipc', 'libs/ort', 'libs/observability', 'libs/process']),
     only('apps/worker', [
       'libs/contracts',
       'libs/ipc',
@@ -27,8 +35,9 @@ module.exports = {
       'libs/lanes',
       'libs/ort',
       'libs/observability',
+      'libs/process',
     ]),
-    only('apps/cli', ['libs/contracts', 'libs/redis', 'libs/queues', 'libs/observability']),
+    only('apps/cli', ['libs/contracts', 'libs/redis', 'libs/queues', 'libs/observability', 'libs/process']),
     {
       name: 'testing-is-for-tests',
       severity: 'error',
@@ -38,7 +47,7 @@ module.exports = {
     {
       name: 'reference-never-koffi',
       severity: 'error',
-      from: { path: '^(apps/reference|apps/api|libs/(contracts|ipc|redis|queues|lanes|observability))/' },
+      from: { path: '^(apps/reference|apps/api|libs/(contracts|ipc|redis|queues|lanes|observability|process))/' },
       to: { path: 'node_modules/koffi' },
     },
   ],
@@ -49,9 +58,8 @@ module.exports = {
     tsConfig: { fileName: 'tsconfig.paths.json' },
     enhancedResolveOptions: {
       exportsFields: ['exports'],
-      conditionNames: ['import', 'default'],
-      extensions: ['.ts', '.js'],
-      extensionAlias: { '.js': ['.ts', '.js'] },
+      conditionNames: ['import', 'types', 'default'],
+      mainFields: ['main'],
     },
   },
 };

@@ -1,1 +1,1 @@
-export {};
+export { type StartRedisOptions, startRedis, testRedisBinary } from './start-redis.js';
