@@ -1,3 +1,4 @@
+export * from './api-keys.js';
 export * from './documents.js';
 export * from './errors.js';
 export * from './ids.js';
