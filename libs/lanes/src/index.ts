@@ -1,1 +1,2 @@
-export {};
+export * from './scheduler/credit-ledger.js';
+export * from './scheduler/deadline-queue.js';

@@ -1,0 +1,148 @@
+import { describe, expect, it } from 'vitest';
+import { CreditLedger, deviceCredit } from './credit-ledger.js';
+
+const BACKLOG = 50;
+
+function opened(total: number, ...names: string[]): CreditLedger {
+  const ledger = new CreditLedger(total);
+  for (const name of names) ledger.open(name, false);
+  return ledger;
+}
+
+describe('deviceCredit', () => {
+  it('is twice the largest batch and 8', () => {
+    expect(deviceCredit(1)).toBe(10);
+    expect(deviceCredit(8)).toBe(24);
+  });
+});
+
+describe('CreditLedger', () => {
+  it('leaves a class at one job while nothing waits', () => {
+    const ledger = opened(10, 'a');
+    expect(ledger.started('a', 0.5)).toBe(1);
+    expect(ledger.used).toBe(0);
+  });
+
+  it('doubles a class with a backlog up to the credit, and takes back what it no longer uses', () => {
+    const ledger = opened(10, 'a');
+    const raised = Array.from({ length: 11 }, () => ledger.started('a', BACKLOG));
+    expect(raised).toEqual([2, 4, 4, 8, 8, 8, 8, 11, 11, 11, 11]);
+    expect(ledger.used).toBe(10);
+    for (let n = 0; n < 9; n += 1) ledger.settled('a');
+    ledger.rebalance();
+    expect(ledger.rebalance()).toEqual(new Map([['a', 3]]));
+    ledger.settled('a');
+    ledger.settled('a');
+    ledger.rebalance();
+    ledger.rebalance();
+    expect(ledger.concurrency('a')).toBe(1);
+    expect(ledger.unsettled).toBe(false);
+  });
+
+  it('never raises a class in fallback mode, and lowers one that enters it', () => {
+    const ledger = opened(10, 'a');
+    ledger.started('a', BACKLOG);
+    ledger.started('a', BACKLOG);
+    expect(ledger.concurrency('a')).toBe(4);
+    ledger.setFallback('a', true);
+    ledger.settled('a');
+    ledger.settled('a');
+    ledger.rebalance();
+    expect(ledger.concurrency('a')).toBe(1);
+    for (let n = 0; n < 3; n += 1) expect(ledger.started('a', BACKLOG)).toBe(1);
+    expect(ledger.maxActive).toBe(3);
+  });
+
+  it('keeps the credit of a lowered class charged until its jobs are settled', () => {
+    const ledger = opened(4, 'a', 'b');
+    for (let n = 0; n < 5; n += 1) ledger.started('a', BACKLOG);
+    ledger.setFallback('a', true);
+    ledger.rebalance();
+    expect(ledger.concurrency('a')).toBe(1);
+    expect(ledger.used).toBe(4);
+    expect(ledger.started('b', BACKLOG)).toBe(1);
+    ledger.settled('a');
+    ledger.rebalance();
+    expect(ledger.concurrency('b')).toBe(2);
+  });
+
+  it('shares the credit between two classes with a backlog', () => {
+    const ledger = opened(10, 'a', 'b');
+    const worker = simulate(ledger);
+    worker.run(['a'], 50);
+    expect(ledger.concurrency('a')).toBe(11);
+    worker.run(['a', 'b'], 200);
+    expect(Math.abs(ledger.concurrency('a') - ledger.concurrency('b'))).toBeLessThanOrEqual(1);
+  });
+
+  it('holds at most the credit and one job per class, over 100 classes with backlogs that come and go', () => {
+    const names = Array.from({ length: 100 }, (_, n) => `c${n}`);
+    const ledger = opened(deviceCredit(1), ...names);
+    const worker = simulate(ledger);
+    const random = lcg(7);
+    for (let round = 0; round < 200; round += 1) {
+      worker.run(
+        names.filter(() => random() < 0.4),
+        20,
+      );
+      expect(worker.most).toBeLessThanOrEqual(ledger.limit);
+    }
+    expect(ledger.limit).toBe(110);
+    expect(worker.most).toBeGreaterThan(50);
+    worker.run([], 200);
+    expect(ledger.used).toBe(0);
+  });
+});
+
+/**
+ * The queue Workers as BullMQ runs them: a fetch of its own only below the concurrency, one at a time, each fetch and
+ * each settling some steps under way; a settled job brings the next one along unless more is held than allowed.
+ */
+function simulate(ledger: CreditLedger) {
+  const random = lcg(42);
+  const state = new Map<string, { held: number; running: number; fetching: boolean }>();
+  const worker = {
+    most: 0,
+    run(backlogged: readonly string[], steps: number) {
+      const waiting = new Set(backlogged);
+      for (let step = 0; step < steps; step += 1) {
+        for (const name of waiting) if (!state.has(name)) state.set(name, { held: 0, running: 0, fetching: false });
+        for (const [name, line] of state) {
+          if (line.fetching && random() < 0.5) {
+            line.fetching = false;
+            if (waiting.has(name)) {
+              line.held += 1;
+              line.running += 1;
+              ledger.started(name, BACKLOG);
+            }
+          }
+          if (line.running > 0 && random() < 0.6) {
+            const total = line.held + (line.fetching ? 1 : 0);
+            const next = total <= ledger.concurrency(name) && waiting.has(name);
+            ledger.settled(name);
+            if (next) ledger.started(name, BACKLOG);
+            else {
+              line.held -= 1;
+              line.running -= 1;
+            }
+          }
+          if (!line.fetching && line.held < ledger.concurrency(name)) line.fetching = true;
+        }
+        if (step % 5 === 0) ledger.rebalance();
+        let held = 0;
+        for (const line of state.values()) held += line.held + (line.fetching ? 1 : 0);
+        worker.most = Math.max(worker.most, held);
+      }
+    },
+  };
+  return worker;
+}
+
+/** Deterministic numbers in [0, 1). */
+function lcg(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state * 1_664_525 + 1_013_904_223) % 2 ** 32;
+    return state / 2 ** 32;
+  };
+}

@@ -1,0 +1,75 @@
+import { describe, expect, it } from 'vitest';
+import { AGING, DeadlineQueue, dueAt, PRIORITY_STEP_MS, type Scheduled } from './deadline-queue.js';
+
+const job = (over: Partial<Scheduled> & { class: string }): Scheduled => ({
+  arrivedAt: 0,
+  deadlineAt: 30_000,
+  priority: 5,
+  ...over,
+});
+
+describe('dueAt', () => {
+  it('is the deadline where that is nearer than the wait its priority allows', () => {
+    expect(dueAt(job({ class: 'a', arrivedAt: 100, deadlineAt: 600 }))).toBe(600);
+    expect(dueAt(job({ class: 'a', arrivedAt: 100, priority: 2 }))).toBe(100 + 2 * PRIORITY_STEP_MS);
+  });
+});
+
+describe('DeadlineQueue', () => {
+  it('takes the earliest deadline first within a class, first come first in a tie', () => {
+    const queue = new DeadlineQueue<Scheduled & { id: string }>();
+    queue.add({ ...job({ class: 'a', deadlineAt: 900 }), id: 'late' }, 0);
+    queue.add({ ...job({ class: 'a', deadlineAt: 300 }), id: 'soon' }, 0);
+    queue.add({ ...job({ class: 'a', deadlineAt: 300 }), id: 'soon too' }, 0);
+    queue.add({ ...job({ class: 'a', priority: 0 }), id: 'first' }, 0);
+    const taken = Array.from({ length: 4 }, () => queue.take(1)?.id);
+    expect(taken).toEqual(['first', 'soon', 'soon too', 'late']);
+    expect(queue.take(1)).toBeNull();
+    expect(queue.size).toBe(0);
+  });
+
+  it('takes the earliest deadline over classes', () => {
+    const queue = new DeadlineQueue<Scheduled>();
+    queue.add(job({ class: 'a', deadlineAt: 900 }), 0);
+    queue.add(job({ class: 'b', deadlineAt: 300 }), 0);
+    expect(queue.take(1)?.class).toBe('b');
+  });
+
+  it('serves a class of the lowest priority within its bound, whatever an urgent class sends', () => {
+    const queue = new DeadlineQueue<Scheduled>();
+    queue.add(job({ class: 'patient', arrivedAt: 0, priority: 9 }), 0);
+    const runMs = 5;
+    let now = 0;
+    for (; ; now += runMs) {
+      queue.add(job({ class: 'urgent', arrivedAt: now, priority: 0 }), now);
+      queue.add(job({ class: 'urgent', arrivedAt: now, priority: 0 }), now);
+      if (queue.take(now)?.class === 'patient') break;
+      expect(now).toBeLessThan(10_000);
+    }
+    expect(now).toBeLessThanOrEqual((9 * PRIORITY_STEP_MS) / (1 + AGING) + runMs);
+  });
+
+  it('gives a class that was not served its turn before the backlog of another', () => {
+    const queue = new DeadlineQueue<Scheduled>();
+    for (let n = 0; n < 10; n += 1) queue.add(job({ class: 'backlog' }), 0);
+    for (let now = 0; now < 25; now += 5) queue.take(now);
+    queue.add(job({ class: 'fresh', arrivedAt: 25 }), 25);
+    const order: string[] = [];
+    for (let now = 25; queue.size > 0; now += 5) order.push(queue.take(now)?.class ?? '');
+    // 25 ms younger than the backlog: made up for after 25 / AGING ms without its turn.
+    expect(order.indexOf('fresh')).toBeLessThanOrEqual(1 + Math.ceil(25 / AGING / 5));
+  });
+
+  it('takes out what is expired, and what matches', () => {
+    const queue = new DeadlineQueue<Scheduled>();
+    queue.add(job({ class: 'a', deadlineAt: 10 }), 0);
+    queue.add(job({ class: 'a', deadlineAt: 20 }), 0);
+    queue.add(job({ class: 'b', deadlineAt: 10 }), 0);
+    expect(queue.takeExpired(10).map((item) => item.class)).toEqual(['a', 'b']);
+    expect(queue.takeWhere((item) => item.class === 'b')).toEqual([]);
+    expect(queue.size).toBe(1);
+    queue.forget('b');
+    queue.forget('a');
+    expect(queue.take(11)?.deadlineAt).toBe(20);
+  });
+});

@@ -1,0 +1,124 @@
+/** What the order of work depends on. All times in ms of one clock. */
+export interface Scheduled {
+  /** Shape class or cold queue: fairness is between classes. */
+  readonly class: string;
+  /** When the job became active here. */
+  readonly arrivedAt: number;
+  readonly deadlineAt: number;
+  /** 0 to 9, 0 first. */
+  readonly priority: number;
+}
+
+/**
+ * How long a job of priority p is meant to wait at most: p times this. A job is due then or at its deadline, whichever is
+ * earlier, so that thirty seconds of deadline do not send fresh work behind a whole backlog.
+ */
+export const PRIORITY_STEP_MS = 400;
+
+/**
+ * What a class gains in ms for each ms since it was last served. With 4, a class of priority 9 waits at most
+ * 9 x 400 / (1 + 4) = 720 ms (and the run in progress) for its turn, whatever more urgent classes do.
+ */
+export const AGING = 4;
+
+interface Entry<T> {
+  readonly dueAt: number;
+  readonly item: T;
+}
+
+interface ClassLine<T> {
+  /** Sorted by dueAt, first come first within a tie. */
+  readonly entries: Entry<T>[];
+  /** When the class was served last, or became non-empty if that is later. */
+  waitingSince: number;
+}
+
+/** When an item is due: see {@link PRIORITY_STEP_MS}. */
+export function dueAt(item: Scheduled): number {
+  return Math.min(item.deadlineAt, item.arrivedAt + item.priority * PRIORITY_STEP_MS);
+}
+
+/**
+ * Earliest deadline first, with aging across classes. Pure: the caller brings the clock. Adding costs a binary search in
+ * the class, taking a look at each class that has work; both are bounded by the credit (some hundred items at most).
+ */
+export class DeadlineQueue<T extends Scheduled> {
+  private readonly lines = new Map<string, ClassLine<T>>();
+  private count = 0;
+
+  get size(): number {
+    return this.count;
+  }
+
+  add(item: T, now: number): void {
+    let line = this.lines.get(item.class);
+    if (line === undefined) {
+      line = { entries: [], waitingSince: now };
+      this.lines.set(item.class, line);
+    } else if (line.entries.length === 0) {
+      line.waitingSince = Math.max(line.waitingSince, now);
+    }
+    const entry = { dueAt: dueAt(item), item };
+    line.entries.splice(firstAfter(line.entries, entry.dueAt), 0, entry);
+    this.count += 1;
+  }
+
+  /** The next item to run, or null. An item past its deadline comes out like any other: the caller looks. */
+  take(now: number): T | null {
+    let best: ClassLine<T> | null = null;
+    let bestScore = Number.POSITIVE_INFINITY;
+    for (const line of this.lines.values()) {
+      const head = line.entries[0];
+      if (head === undefined) continue;
+      // What is overdue is due now, however long ago: between overdue classes only their waiting counts.
+      const score = Math.max(head.dueAt, now) - AGING * (now - line.waitingSince);
+      if (score < bestScore) {
+        best = line;
+        bestScore = score;
+      }
+    }
+    const taken = best?.entries.shift();
+    if (best === null || taken === undefined) return null;
+    best.waitingSince = now;
+    this.count -= 1;
+    return taken.item;
+  }
+
+  /** Takes out everything whose deadline has passed. */
+  takeExpired(now: number): T[] {
+    return this.takeWhere((item) => item.deadlineAt <= now);
+  }
+
+  /** Takes out every item that matches, in order of their classes. */
+  takeWhere(matches: (item: T) => boolean): T[] {
+    const out: T[] = [];
+    for (const line of this.lines.values()) {
+      for (let at = 0; at < line.entries.length; ) {
+        const item = line.entries[at]?.item;
+        if (item !== undefined && matches(item)) {
+          line.entries.splice(at, 1);
+          out.push(item);
+        } else at += 1;
+      }
+    }
+    this.count -= out.length;
+    return out;
+  }
+
+  /** Forgets an idle class; one with work is kept. */
+  forget(name: string): void {
+    if (this.lines.get(name)?.entries.length === 0) this.lines.delete(name);
+  }
+}
+
+function firstAfter<T>(entries: readonly Entry<T>[], due: number): number {
+  let low = 0;
+  let high = entries.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const entry = entries[middle];
+    if (entry !== undefined && entry.dueAt <= due) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
