@@ -1,5 +1,26 @@
+import { WarmlaneError } from '@warmlane/contracts';
+import { SetupError } from '@warmlane/process';
 import { Command } from 'commander';
+import { addAloneCommands } from './serve/alone.command.js';
+import { addServeCommand } from './serve/serve.command.js';
 
 const program = new Command('warmlane').description('Keeps ONNX Runtime models warm, shape by shape, and serves them.');
+addServeCommand(program);
+addAloneCommands(program);
 
-await program.parseAsync();
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`warmlane: ${explain(error)}\n`);
+  process.exitCode = 1;
+}
+
+function explain(error: unknown): string {
+  if (error instanceof SetupError) {
+    return error.message;
+  }
+  if (error instanceof WarmlaneError) {
+    return `${error.message} ${error.hint}`.trim();
+  }
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -106,14 +106,19 @@ export class RedisServer implements AsyncDisposable {
     }
   }
 
+  /** Sends a signal to the present process; one that is gone gets none. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
   /** SIGSTOP: connections stay open, nothing is answered. */
   pause(): void {
-    this.#child.kill('SIGSTOP');
+    this.signal('SIGSTOP');
   }
 
   /** SIGCONT after `pause`. */
   resume(): void {
-    this.#child.kill('SIGCONT');
+    this.signal('SIGCONT');
   }
 
   /** Starts it again on the same port and folder; a process that still runs is killed first. */

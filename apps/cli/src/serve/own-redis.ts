@@ -1,0 +1,58 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { cacheFolder, findRedisServer, type RedisBinary, RedisServer } from '@warmlane/process';
+import type { RunningProcess } from './app-process.js';
+import { noteProcess, waitForNotedProcess } from './process-note.js';
+
+const NOTE = 'redis.pid.json';
+const LAST_REDIS_MS = 5_000;
+
+/** A Redis server on this machine, installed or unpacked. @throws SetupError naming what to install */
+export function findRedis(env: NodeJS.ProcessEnv, log: (text: string) => void): Promise<RedisBinary> {
+  return findRedisServer({
+    path: env.PATH ?? '',
+    cacheDir: cacheFolder(env.XDG_CACHE_HOME, homedir()),
+    onProgress: (text) => log(`no Redis on the PATH: ${text}`),
+  });
+}
+
+/** The Redis that `serve` brings: append-only file under the data folder, one port over all its restarts. */
+export class OwnRedis {
+  private constructor(
+    private readonly server: RedisServer,
+    private readonly note: string,
+    private fresh: boolean,
+  ) {}
+
+  static async start(binary: RedisBinary, dataFolder: string, log: (text: string) => void): Promise<OwnRedis> {
+    const dir = join(dataFolder, 'redis');
+    // After a kill of the whole program the last Redis may still be writing its file.
+    await waitForNotedProcess(join(dataFolder, NOTE), LAST_REDIS_MS);
+    const server = await RedisServer.start({
+      binary,
+      dir,
+      persistence: 'aof',
+      onLine: (line) => log(`redis: ${line}`),
+    });
+    await noteProcess(join(dataFolder, NOTE), server.pid);
+    return new OwnRedis(server, join(dataFolder, NOTE), true);
+  }
+
+  get url(): string {
+    return this.server.url;
+  }
+
+  /** The server that runs already, the first time; afterwards a new one on the same port and files. */
+  async run(): Promise<RunningProcess> {
+    if (!this.fresh) {
+      await this.server.restart();
+      await noteProcess(this.note, this.server.pid);
+    }
+    this.fresh = false;
+    return {
+      pid: this.server.pid,
+      ended: this.server.ended,
+      signal: (signal) => this.server.signal(signal),
+    };
+  }
+}

@@ -1,0 +1,142 @@
+import { mkdir } from 'node:fs/promises';
+import { findNvidiaDevices, freePort, isPortFree, SetupError } from '@warmlane/process';
+import { type HttpAddress, printAddress } from '../config/address.js';
+import { type Settings, severalWorkersOnGpu } from '../config/settings.schema.js';
+import type { Log } from '../log.js';
+import { startApp } from './app-process.js';
+import { childEnv } from './child-env.js';
+import { lockDataFolder } from './data-folder.js';
+import { findRedis, OwnRedis } from './own-redis.js';
+import { untilLive } from './ready-probe.js';
+import { Supervised } from './supervised.js';
+
+// The API ends its open requests, which the workers still answer meanwhile.
+const API_GRACE_MS = 10_000;
+const WORKER_GRACE_MS = 20_000;
+const REDIS_GRACE_MS = 5_000;
+
+export interface ServeOptions {
+  settings: Settings;
+  env: NodeJS.ProcessEnv;
+  log: Log;
+  /** The program of an app. */
+  appMain: (app: 'api' | 'worker') => string;
+  /** Called once the API answers, with its address. */
+  onReady: (address: HttpAddress) => void;
+}
+
+/** The processes of one `serve`: own Redis if none was given, API, workers. */
+export class Serve {
+  readonly #stop = new AbortController();
+  readonly #redis: Supervised[] = [];
+  readonly #api: Supervised[] = [];
+  readonly #workers: Supervised[] = [];
+  #hopeless: string | null = null;
+
+  constructor(private readonly options: ServeOptions) {}
+
+  /** Resolves after an orderly end that `stop` asked for. @throws SetupError when it cannot run with these settings */
+  async run(): Promise<void> {
+    const { settings } = this.options;
+    const http = await settleAddress(settings.http);
+    await refuseSeveralWorkersOnGpu(settings);
+    await mkdir(settings.models, { recursive: true });
+    const lock = settings.redis === undefined ? await lockDataFolder(settings.data) : null;
+    try {
+      const redisUrl = settings.redis ?? (await this.#startRedis());
+      this.#startApps(http, redisUrl);
+      const api = this.#api[0];
+      if (await untilLive(http, () => api?.isRunning ?? false, this.#stop.signal)) {
+        this.options.onReady(http);
+        await aborted(this.#stop.signal);
+      }
+    } finally {
+      await stopAll(this.#api, API_GRACE_MS);
+      await stopAll(this.#workers, WORKER_GRACE_MS);
+      await stopAll(this.#redis, REDIS_GRACE_MS);
+      await lock?.release();
+    }
+    if (this.#hopeless !== null) {
+      throw new SetupError(this.#hopeless);
+    }
+  }
+
+  /** Ends everything in order; the second call kills what is left. */
+  stop(): void {
+    if (this.#stop.signal.aborted) {
+      for (const process of [...this.#api, ...this.#workers, ...this.#redis]) {
+        process.kill();
+      }
+    }
+    this.#stop.abort();
+  }
+
+  async #startRedis(): Promise<string> {
+    const { settings, env, log } = this.options;
+    const redis = await OwnRedis.start(await findRedis(env, log), settings.data, log);
+    this.#redis.push(this.#supervise('redis', () => redis.run()));
+    return redis.url;
+  }
+
+  #startApps(http: HttpAddress, redisUrl: string): void {
+    const { settings, env, appMain } = this.options;
+    if (this.#stop.signal.aborted) {
+      return;
+    }
+    const api = appMain('api');
+    this.#api.push(this.#supervise('api', () => startApp(api, childEnv(env, { settings, http, redisUrl }))));
+    const worker = appMain('worker');
+    for (let slot = 0; slot < settings.workers; slot += 1) {
+      const workerEnv = childEnv(env, { settings, http, redisUrl, workerSlot: slot });
+      this.#workers.push(this.#supervise(`worker ${slot}`, () => startApp(worker, workerEnv)));
+    }
+  }
+
+  #supervise(name: string, start: ConstructorParameters<typeof Supervised>[0]['start']): Supervised {
+    const supervised = new Supervised({
+      name,
+      start,
+      log: this.options.log,
+      onHopeless: (reason) => {
+        this.#hopeless ??= reason;
+        this.#stop.abort();
+      },
+    });
+    supervised.start();
+    return supervised;
+  }
+}
+
+async function settleAddress(given: HttpAddress): Promise<HttpAddress> {
+  if (given.port === 0) {
+    // Settled here, so that an API that is started again comes back on the same port.
+    return { host: given.host, port: await freePort(given.host) };
+  }
+  if (!(await isPortFree(given.host, given.port))) {
+    throw new SetupError(
+      `Cannot listen on ${printAddress(given)}: the port is in use or the address is not this machine's. ` +
+        `Stop what uses it, or choose another with --http HOST:PORT`,
+    );
+  }
+  return given;
+}
+
+async function refuseSeveralWorkersOnGpu(settings: Settings): Promise<void> {
+  if (settings.workers > 1 && settings.device === 'auto' && (await findNvidiaDevices()).length > 0) {
+    throw new SetupError(severalWorkersOnGpu(settings.workers, 'auto (this machine has an NVIDIA device)'));
+  }
+}
+
+async function stopAll(processes: readonly Supervised[], graceMs: number): Promise<void> {
+  await Promise.all(processes.map((process) => process.stop(graceMs)));
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) {
+      resolve();
+    } else {
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    }
+  });
+}
