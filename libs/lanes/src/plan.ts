@@ -1,0 +1,90 @@
+import {
+  checkShapeKey,
+  type ModelConfig,
+  type ModelDoc,
+  type ModelMetadata,
+  type PlanEntry,
+  WarmlaneError,
+} from '@warmlane/contracts';
+import { placeLane } from './placement.js';
+
+/**
+ * The declared part of a version's plan. Throws `bad-request` that names the shape where one disagrees with the model's
+ * metadata, and for a shape that stands twice.
+ */
+export function declaredPlan(metadata: ModelMetadata, config: ModelConfig, now: Date): PlanEntry[] {
+  const seen = new Set<string>();
+  return config.shapes.map((text) => {
+    let key: string;
+    try {
+      key = checkShapeKey(metadata, text).key;
+    } catch (thrown) {
+      const error = WarmlaneError.from(thrown);
+      throw new WarmlaneError('bad-request', `shapes: '${text}': ${error.message}`, error.hint);
+    }
+    if (seen.has(key)) {
+      throw new WarmlaneError('bad-request', `shapes: '${text}' stands there twice`, 'Take one of them out.');
+    }
+    seen.add(key);
+    return {
+      shapeKey: key,
+      declared: true,
+      warmups: [],
+      replicas: config.replicas,
+      priority: 5,
+      required: config.required,
+      options: {},
+      addedAt: now.toISOString(),
+      held: [],
+    };
+  });
+}
+
+/** What of a plan is in force: of a version that was taken over only what a warm-up names. */
+export function planInForce(model: Pick<ModelDoc, 'state' | 'retired'>, entries: readonly PlanEntry[]): PlanEntry[] {
+  if (model.state !== 'LOADED') return [];
+  return model.retired ? entries.filter((entry) => entry.warmups.length > 0) : [...entries];
+}
+
+/** One lane that a worker should hold. */
+export interface WantedLane {
+  model: string;
+  version: string;
+  entry: PlanEntry;
+}
+
+/** A model version with its plan and the workers that can hold its lanes. */
+export interface PlannedModel {
+  name: string;
+  version: string;
+  entries: readonly PlanEntry[];
+  workers: readonly string[];
+}
+
+/** The lanes that this worker should hold: it ranks below `replicas` and the lane is not held back here. */
+export function wantedLanes(worker: string, models: readonly PlannedModel[]): WantedLane[] {
+  return models.flatMap(({ name, version, entries, workers }) =>
+    entries
+      .filter((entry) => !entry.held.includes(worker))
+      .filter((entry) =>
+        placeLane({ model: name, version, shapeKey: entry.shapeKey }, entry.replicas, workers).includes(worker),
+      )
+      .map((entry) => ({ model: name, version, entry })),
+  );
+}
+
+/** Order of warming: what served most before the last restart, then priority, then age. `traffic`: runs by shape key. */
+export function warmingOrder(
+  a: { shapeKey: string; priority: number; addedAt: string; traffic: number },
+  b: { shapeKey: string; priority: number; addedAt: string; traffic: number },
+): number {
+  if (a.traffic !== b.traffic) return b.traffic - a.traffic;
+  if (a.priority !== b.priority) return a.priority - b.priority;
+  if (a.addedAt !== b.addedAt) return a.addedAt < b.addedAt ? -1 : 1;
+  return a.shapeKey < b.shapeKey ? -1 : a.shapeKey > b.shapeKey ? 1 : 0;
+}
+
+/** True once every required shape is READY or SUSPECT on a live worker. A plan without required shapes is. */
+export function requiredReady(entries: readonly PlanEntry[], servingShapes: ReadonlySet<string>): boolean {
+  return entries.every((entry) => !entry.required || !entry.declared || servingShapes.has(entry.shapeKey));
+}

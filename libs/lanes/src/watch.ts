@@ -1,0 +1,52 @@
+import { median } from './percentile.js';
+
+const WINDOW_RUNS = 50;
+const SLOW_RATIO = 3;
+const SLOW_ABOVE_MS = 2;
+const APART_MS = 10_000;
+
+/** True where a median is over three times the record and 2 ms above it. */
+export function isSlow(medianMs: number, recordMs: number): boolean {
+  return medianMs > SLOW_RATIO * recordMs && medianMs > recordMs + SLOW_ABOVE_MS;
+}
+
+/**
+ * Watches a lane's served runs: suspect when the median of 50 runs {@link isSlow} twice, at least 10 s apart, with no
+ * good window between.
+ */
+export class LaneWatch {
+  private runs: number[] = [];
+  private slowSince: number | null = null;
+
+  constructor(private readonly recordMs: number) {}
+
+  /** Median of the window that made it suspect, or null. */
+  push(computeMs: number, nowMs: number): number | null {
+    this.runs.push(computeMs);
+    if (this.runs.length < WINDOW_RUNS) return null;
+    const found = median(this.runs);
+    this.runs = [];
+    if (!isSlow(found, this.recordMs)) {
+      this.slowSince = null;
+      return null;
+    }
+    if (this.slowSince === null) {
+      this.slowSince = nowMs;
+      return null;
+    }
+    return nowMs - this.slowSince >= APART_MS ? found : null;
+  }
+}
+
+/** How much slower a revisited lane may be than its own steady median. */
+const REVISIT_RATIO = { cuda: 1.5, cpu: 3 } as const;
+/**
+ * A run on the CPU shares its cores with everything else on the machine: below 1 ms one pre-emption is more than three
+ * times the run, so that much is not held against the lane.
+ */
+const REVISIT_SLACK_MS = { cuda: 0, cpu: 1 } as const;
+
+/** True where a revisited lane is as fast as it was: it did not forget its shape. */
+export function keptItsShape(provider: 'cpu' | 'cuda', revisitMs: number, steadyMs: number): boolean {
+  return revisitMs <= REVISIT_RATIO[provider] * steadyMs + REVISIT_SLACK_MS[provider];
+}
