@@ -1,1 +1,16 @@
-export {};
+/** ONNX Runtime for Warmlane: the C API through koffi, sessions, and lanes bound to one shape. */
+export { OrtError, type OrtReason } from './native/ort-error.js';
+export type { AllocatorStats } from './session/allocator-stats.js';
+export type { Capture, FirstRun, LaneSessionPort, RunResult } from './session/lane-port.js';
+export { type CudaLaneSupport, LaneSession, type LaneSpec } from './session/lane-session.js';
+export { OrtRuntime, type OrtRuntimeOptions } from './session/ort-runtime.js';
+export type { PlacedNode, Placement } from './session/placement.js';
+export { PlainSession } from './session/plain-session.js';
+export {
+  createSession,
+  createSessionSync,
+  type ModelSource,
+  OrtSession,
+  readModelMetadata,
+  type SessionSpec,
+} from './session/session.js';
