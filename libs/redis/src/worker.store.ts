@@ -47,6 +47,7 @@ export class WorkerStore {
    * Takes the lowest free id `<slotBase>-<n>` for this process: after a restart the worker has its id again, and with it
    * what an eviction holds back. A slot is free 1 s after the last heartbeat of its process; where a lower slot is taken,
    * its holder may just have died, so it is waited for up to `waitMs`. `token` is the process's own, as `newId()` gives.
+   * Beat at once afterwards, with the epoch that {@link nextEpoch} gives: the slot is kept for 1 s only.
    * Throws `conflict` where all 64 slots are taken.
    */
   async claim(slotBase: string, token: string, waitMs = ALIVE_TTL_MS + 2 * CLAIM_AGAIN_MS): Promise<string> {
