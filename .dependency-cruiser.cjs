@@ -37,7 +37,14 @@ module.exports = {
       'libs/observability',
       'libs/process',
     ]),
-    only('apps/cli', ['libs/contracts', 'libs/redis', 'libs/queues', 'libs/observability', 'libs/process']),
+    only('apps/cli', ['libs/contracts', 'libs/redis', 'libs/queues', 'libs/ort', 'libs/observability', 'libs/process']),
+    {
+      // Loading a broken native library may end the process: only a program of its own does it.
+      name: 'cli-loads-ort-in-its-probe',
+      severity: 'error',
+      from: { path: '^apps/cli/', pathNot: '/ort-probe[.]main[.]ts$' },
+      to: { path: '^libs/ort/' },
+    },
     {
       name: 'testing-is-for-tests',
       severity: 'error',

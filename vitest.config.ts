@@ -7,20 +7,42 @@ const alias = [
     replacement: `${fileURLToPath(new URL('./libs/', import.meta.url))}$1/src/index.ts`,
   },
 ];
-const project = (name: string, include: string[], timeoutMs: number) => ({
+
+interface Needs {
+  /** A Redis server: unpacked once if none is installed. */
+  redis?: true;
+  /** The compiled apps, because the tests start them. */
+  build?: true;
+  /** The machine for itself: one file at a time. */
+  alone?: true;
+}
+
+const project = (name: string, include: string[], timeoutMs: number, needs: Needs = {}) => ({
   resolve: { alias },
-  test: { name, include, testTimeout: timeoutMs, hookTimeout: timeoutMs, pool: 'forks' as const },
+  test: {
+    name,
+    include,
+    testTimeout: timeoutMs,
+    hookTimeout: timeoutMs,
+    pool: 'forks' as const,
+    fileParallelism: needs.alone !== true,
+    globalSetup: [
+      ...(needs.redis ? ['test/setup/redis.setup.ts'] : []),
+      ...(needs.build ? ['test/setup/build.setup.ts'] : []),
+    ],
+  },
 });
 
 export default defineConfig({
   test: {
     projects: [
-      project('unit', ['libs/*/src/**/*.spec.ts', 'apps/*/src/**/*.spec.ts'], 20_000),
-      project('redis', ['test/redis/**/*.spec.ts'], 30_000),
-      project('native', ['test/native/**/*.spec.ts'], 60_000),
-      { ...project('e2e', ['test/e2e/**/*.spec.ts'], 120_000) },
-      { ...project('chaos', ['test/chaos/**/*.spec.ts'], 180_000) },
-      { ...project('gpu', ['test/gpu/**/*.spec.ts'], 300_000) },
+      project('unit', ['libs/*/src/**/*.spec.ts', 'apps/*/src/**/*.spec.ts', 'test/unit/**/*.spec.ts'], 20_000),
+      project('redis', ['test/redis/**/*.spec.ts'], 30_000, { redis: true }),
+      project('native', ['test/native/**/*.spec.ts'], 60_000, { build: true }),
+      project('e2e', ['test/e2e/**/*.spec.ts'], 120_000, { redis: true, build: true, alone: true }),
+      project('chaos', ['test/chaos/**/*.spec.ts'], 180_000, { redis: true, build: true, alone: true }),
+      project('fuzz', ['test/fuzz/**/*.spec.ts'], 300_000, { redis: true, build: true }),
+      project('gpu', ['test/gpu/**/*.spec.ts'], 300_000, { redis: true, build: true, alone: true }),
     ],
   },
 });

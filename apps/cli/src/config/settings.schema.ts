@@ -1,6 +1,7 @@
 import { accessSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { parseApiKeys, parseSize } from '@warmlane/contracts';
+import { LOG_LEVELS } from '@warmlane/observability';
 import { SetupError } from '@warmlane/process';
 import { z } from 'zod';
 import { type HttpAddress, isLoopback, parseAddress } from './address.js';
@@ -74,11 +75,7 @@ const schema = z.object({
       }
     }),
   ortLibDir: z.string().optional(),
-  logLevel: z
-    .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
-      error: 'is none of fatal, error, warn, info, debug, trace, silent',
-    })
-    .default('info'),
+  logLevel: z.enum(LOG_LEVELS, { error: `is none of ${LOG_LEVELS.join(', ')}` }).default('info'),
 });
 
 /** Everything a run was asked for, checked. Folders are absolute. */

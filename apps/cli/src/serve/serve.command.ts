@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { printAddress } from '../config/address.js';
 import { type Flags, readSettings } from '../config/settings.schema.js';
-import { stderrLog } from '../log.js';
+import { jsonLog } from '../log.js';
 import { appMain } from '../project-paths.js';
 import { Serve } from './serve.js';
 
@@ -18,10 +18,11 @@ export function addServeCommand(program: Command): void {
     .option('--gpu-memory <size>', "the worker's memory budget, e.g. 20GiB (WARMLANE_GPU_MEMORY)")
     .action(async (flags: Flags) => {
       process.title = 'warmlane serve';
+      const settings = readSettings(flags, process.env, process.cwd());
       const serve = new Serve({
-        settings: readSettings(flags, process.env, process.cwd()),
+        settings,
         env: process.env,
-        log: stderrLog('serve'),
+        log: jsonLog('serve', settings.logLevel),
         appMain,
         onReady: (address) => {
           process.stdout.write(`warmlane ready http://${printAddress(address)}\n`);
