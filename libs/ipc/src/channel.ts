@@ -31,9 +31,13 @@ export class CallTimeout extends WarmlaneError {
   }
 }
 
-/** The channel is closed: the peer went away or sent something that is no message. */
+/** The channel is closed. `broken`: the peer sent something that is no message, and may still live. */
 export class ChannelClosed extends WarmlaneError {
-  constructor(reason: string, cause?: unknown) {
+  constructor(
+    readonly kind: 'peer-gone' | 'broken' | 'closed-here',
+    reason: string,
+    cause?: unknown,
+  ) {
     super('worker-gone', `the channel to the other process is closed: ${reason}`, 'Retry once it is back.', { cause });
     this.name = 'ChannelClosed';
   }
@@ -75,11 +79,14 @@ export class Channel<Methods extends MethodTable<Methods>, Events = Record<never
         broken = error;
       }
       for (const message of messages) if (this.#closed === null) this.#receive(message);
-      if (broken !== null) this.#close(new ChannelClosed(WarmlaneError.from(broken).message, broken));
+      if (broken !== null) this.#close(new ChannelClosed('broken', WarmlaneError.from(broken).message, broken));
     });
-    stream.on('end', () => this.#close(new ChannelClosed('the other process went away')));
-    stream.on('close', () => this.#close(new ChannelClosed('the other process went away')));
-    stream.on('error', (error) => this.#close(new ChannelClosed(error.message, error)));
+    const gone = (error?: Error): void =>
+      this.#close(new ChannelClosed('peer-gone', error?.message ?? 'the other process went away', error));
+    stream.on('end', () => gone());
+    stream.on('close', () => gone());
+    // EPIPE and ECONNRESET: a socket pair has no other errors.
+    stream.on('error', gone);
   }
 
   /** Why the channel is closed; null while it is open. */
@@ -147,7 +154,7 @@ export class Channel<Methods extends MethodTable<Methods>, Events = Record<never
   }
 
   close(): void {
-    this.#close(new ChannelClosed('closed by this process'));
+    this.#close(new ChannelClosed('closed-here', 'closed by this process'));
   }
 
   #track(
@@ -164,8 +171,13 @@ export class Channel<Methods extends MethodTable<Methods>, Events = Record<never
       reject(error);
     };
     const onAbort = (): void => giveUp(canceled(method));
-    const timer =
-      timeoutMs === undefined ? null : setTimeout(() => giveUp(new CallTimeout(method, timeoutMs)), timeoutMs);
+    // Timers of a loop that was held up fire before its input is read: the answer may be there already.
+    const onTimeout = (): void => {
+      setImmediate(() => {
+        if (this.#pending.has(id)) giveUp(new CallTimeout(method, timeoutMs ?? 0));
+      });
+    };
+    const timer = timeoutMs === undefined ? null : setTimeout(onTimeout, timeoutMs);
     signal?.addEventListener('abort', onAbort, { once: true });
     const pending: Pending = {
       resolve,

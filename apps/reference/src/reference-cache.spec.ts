@@ -1,0 +1,66 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { NamedTensor } from '@warmlane/contracts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ReferenceCache } from './reference-cache.js';
+
+let folder: string;
+const warnings: string[] = [];
+const open = (maxBytes = 1_000_000): ReferenceCache =>
+  new ReferenceCache(folder, maxBytes, (text) => warnings.push(text));
+const outputs = (bytes: number): NamedTensor[] => [
+  { name: 'y', dtype: 'uint8', dims: [bytes], data: new Uint8Array(bytes).fill(5) },
+  { name: 'empty', dtype: 'float32', dims: [0, 2], data: new Uint8Array(0) },
+];
+const onlyFile = (): string => path.join(folder, 'sha256-ab', readdirSync(path.join(folder, 'sha256-ab'))[0] ?? '');
+const plain = (tensors: NamedTensor[] | null): unknown => tensors?.map((t) => ({ ...t, data: [...t.data] }));
+
+beforeEach(() => {
+  folder = mkdtempSync(path.join(tmpdir(), 'warmlane-references-'));
+  warnings.length = 0;
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('the reference cache', () => {
+  it('gives back what was put, also to a later life, by digest and key', () => {
+    open().put('sha256:ab', 'key', outputs(9));
+    const later = open();
+    expect(plain(later.get('sha256:ab', 'key'))).toEqual(plain(outputs(9)));
+    expect(later.get('sha256:ab', 'other')).toBeNull();
+    expect(later.get('sha256:cd', 'key')).toBeNull();
+  });
+
+  it('takes a damaged file for absent, deletes it and says so', () => {
+    const cache = open();
+    cache.put('sha256:ab', 'key', outputs(9));
+    const bytes = readFileSync(onlyFile());
+    bytes[bytes.length - 1] = 6;
+    writeFileSync(onlyFile(), bytes);
+    expect(cache.get('sha256:ab', 'key')).toBeNull();
+    expect(readdirSync(path.join(folder, 'sha256-ab'))).toEqual([]);
+    expect(warnings[0]).toContain('damaged');
+    writeFileSync(path.join(folder, 'sha256-ab', 'x.bin'), 'short');
+    expect(cache.bytes).toBe(0);
+  });
+
+  it('deletes the least recently used above its bound, and the leftovers of an earlier life', () => {
+    const cache = open(1200);
+    cache.put('a', '1', outputs(300));
+    cache.put('a', '2', outputs(300));
+    for (const [at, name] of readdirSync(path.join(folder, 'a')).entries()) {
+      utimesSync(path.join(folder, 'a', name), at, at);
+    }
+    writeFileSync(path.join(folder, 'a', 'x.bin.77.tmp'), 'half');
+    const later = open(1200);
+    expect(readdirSync(path.join(folder, 'a'))).toHaveLength(2);
+    const kept = later.get('a', '1');
+    expect(kept).not.toBeNull();
+    later.put('a', '3', outputs(300));
+    expect(later.get('a', '2')).toBeNull();
+    expect(later.get('a', '1')).not.toBeNull();
+    expect(later.bytes).toBeLessThanOrEqual(1200);
+    later.put('a', 'huge', outputs(2000));
+    expect(later.get('a', 'huge')).toBeNull();
+  });
+});

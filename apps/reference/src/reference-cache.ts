@@ -1,0 +1,163 @@
+import { createHash } from 'node:crypto';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import path from 'node:path';
+import { isDType, type NamedTensor } from '@warmlane/contracts';
+
+const MAGIC = Buffer.from('WLREF001');
+const HASH_BYTES = 32;
+const PREFIX_BYTES = MAGIC.byteLength + HASH_BYTES;
+
+interface Entry {
+  bytes: number;
+  usedMs: number;
+}
+
+/**
+ * Outputs of reference runs on disk, `<folder>/<model digest>/<sha-256 of the key>.bin`: magic, SHA-256 of the rest, u32
+ * header length, header (JSON), the tensors' bytes. Files are written beside their place and renamed into it; one whose
+ * checksum is wrong is deleted and counts as absent. The least recently used go first above `maxBytes`. Only a cache: a
+ * file that cannot be written is reported to `warn` and left out.
+ */
+export class ReferenceCache {
+  readonly #entries = new Map<string, Entry>();
+  #bytes = 0;
+
+  constructor(
+    private readonly folder: string,
+    private readonly maxBytes: number,
+    private readonly warn: (message: string) => void,
+  ) {
+    mkdirSync(folder, { recursive: true });
+    for (const digest of readdirSync(folder)) this.#scan(path.join(folder, digest));
+    this.#evict();
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get(digest: string, key: string): NamedTensor[] | null {
+    const file = this.#file(digest, key);
+    if (!existsSync(file)) {
+      this.#forget(file);
+      return null;
+    }
+    const outputs = decode(readFileSync(file));
+    if (outputs === null) {
+      this.warn(`reference ${file} is damaged: deleted, computed again`);
+      this.#delete(file);
+      return null;
+    }
+    const now = new Date();
+    utimesSync(file, now, now);
+    this.#remember(file, statSync(file).size, now.getTime());
+    return outputs;
+  }
+
+  put(digest: string, key: string, outputs: readonly NamedTensor[]): void {
+    const file = this.#file(digest, key);
+    const parts = encode(outputs);
+    const bytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
+    if (bytes > this.maxBytes) return;
+    const temporary = `${file}.${process.pid}.tmp`;
+    try {
+      mkdirSync(path.dirname(file), { recursive: true });
+      writeParts(temporary, parts);
+      renameSync(temporary, file);
+    } catch (error) {
+      rmSync(temporary, { force: true });
+      this.warn(`cannot keep a reference in ${this.folder}: ${error instanceof Error ? error.message : String(error)}`);
+      return;
+    }
+    this.#remember(file, bytes, Date.now());
+    this.#evict();
+  }
+
+  #file(digest: string, key: string): string {
+    const name = createHash('sha256').update(key).digest('hex');
+    return path.join(this.folder, digest.replaceAll(/[^A-Za-z0-9_-]/g, '-'), `${name}.bin`);
+  }
+
+  #scan(folder: string): void {
+    for (const name of statSync(folder).isDirectory() ? readdirSync(folder) : []) {
+      const file = path.join(folder, name);
+      const stat = statSync(file);
+      // A life that ended between write and rename leaves these.
+      if (name.endsWith('.tmp')) rmSync(file, { force: true });
+      else if (name.endsWith('.bin')) this.#remember(file, stat.size, stat.mtimeMs);
+    }
+  }
+
+  #remember(file: string, bytes: number, usedMs: number): void {
+    this.#bytes += bytes - (this.#entries.get(file)?.bytes ?? 0);
+    this.#entries.set(file, { bytes, usedMs });
+  }
+
+  #forget(file: string): void {
+    this.#bytes -= this.#entries.get(file)?.bytes ?? 0;
+    this.#entries.delete(file);
+  }
+
+  #delete(file: string): void {
+    rmSync(file, { force: true });
+    this.#forget(file);
+  }
+
+  #evict(): void {
+    if (this.#bytes <= this.maxBytes) return;
+    const oldest = [...this.#entries].sort(([, a], [, b]) => a.usedMs - b.usedMs);
+    for (const [file] of oldest) {
+      if (this.#bytes <= this.maxBytes) return;
+      this.#delete(file);
+    }
+  }
+}
+
+function writeParts(file: string, parts: readonly Uint8Array[]): void {
+  const descriptor = openSync(file, 'wx', 0o600);
+  try {
+    for (const part of parts) writeFileSync(descriptor, part);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function encode(outputs: readonly NamedTensor[]): Uint8Array[] {
+  const header = Buffer.from(
+    JSON.stringify(outputs.map(({ name, dtype, dims, data }) => ({ name, dtype, dims, bytes: data.byteLength }))),
+  );
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(header.byteLength);
+  const content = [length, header, ...outputs.map(({ data }) => data)];
+  const hash = createHash('sha256');
+  for (const part of content) hash.update(part);
+  return [MAGIC, hash.digest(), ...content];
+}
+
+/** Null for a file that is not whole. */
+function decode(file: Buffer): NamedTensor[] | null {
+  if (file.byteLength < PREFIX_BYTES + 4 || !file.subarray(0, MAGIC.byteLength).equals(MAGIC)) return null;
+  const content = file.subarray(PREFIX_BYTES);
+  const hash = createHash('sha256').update(content).digest();
+  if (!hash.equals(file.subarray(MAGIC.byteLength, PREFIX_BYTES))) return null;
+  const headerEnd = 4 + content.readUInt32LE(0);
+  const header: unknown = JSON.parse(content.toString('utf8', 4, headerEnd));
+  let at = headerEnd;
+  return (header as { name: string; dtype: string; dims: number[]; bytes: number }[]).flatMap((info) => {
+    const data = content.subarray(at, at + info.bytes);
+    at += info.bytes;
+    return isDType(info.dtype) ? [{ name: info.name, dtype: info.dtype, dims: info.dims, data }] : [];
+  });
+}

@@ -1,0 +1,49 @@
+import type { RuntimeHello, RuntimeMethods } from '@warmlane/contracts';
+import { type Child, spawnChild } from '@warmlane/ipc';
+import { type Environment, RUNTIME_PROGRAM } from './child-programs.js';
+import type { ChildEvents } from './process-life.js';
+import { SupervisedProcess, type SupervisionOptions } from './supervised-process.js';
+
+/** `cpu`, or what CUDA_VISIBLE_DEVICES takes for one device: an index in PCI order, `GPU-<uuid>` or `MIG-<uuid>`. */
+export type RuntimeDevice = { provider: 'cpu' } | { provider: 'cuda'; visible: string };
+
+export interface RuntimeProgramOptions {
+  device: RuntimeDevice;
+  /** This process's environment. */
+  env: Environment;
+  /** Folder of another ONNX Runtime build, with its providers; null: the installed package. */
+  ortLibDir: string | null;
+  logLevel?: string;
+}
+
+export interface RuntimeProcessOptions extends RuntimeProgramOptions, SupervisionOptions {}
+
+/** The process that owns the device: every lane lives and dies with it. */
+export class RuntimeProcess extends SupervisedProcess<RuntimeMethods, RuntimeHello> {
+  constructor(options: RuntimeProcessOptions) {
+    super('runtime', () => spawnRuntime('runtime', options), options);
+  }
+
+  /** Orderly end: lanes released in order; see {@link SupervisedProcess.close}. */
+  stop(): Promise<void> {
+    return this.close('close', {});
+  }
+}
+
+/** `trial` is the same program without the device's lock: it works beside the runtime that holds it. */
+export function spawnRuntime(
+  role: 'runtime' | 'trial',
+  { device, env, ortLibDir, logLevel }: RuntimeProgramOptions,
+): Child<RuntimeMethods, ChildEvents<RuntimeHello>> {
+  return spawnChild<RuntimeMethods, ChildEvents<RuntimeHello>>({
+    entry: RUNTIME_PROGRAM,
+    role,
+    args: ['--provider', device.provider, ...(logLevel === undefined ? [] : ['--log-level', logLevel])],
+    env: {
+      ...env,
+      ORT_LIB_DIR: ortLibDir ?? undefined,
+      CUDA_DEVICE_ORDER: 'PCI_BUS_ID',
+      CUDA_VISIBLE_DEVICES: device.provider === 'cuda' ? device.visible : '-1',
+    },
+  });
+}
