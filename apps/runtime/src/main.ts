@@ -1,1 +1,118 @@
-export {};
+import { parseArgs } from 'node:util';
+import { type ErrorBody, type RuntimeHello, type RuntimeMethods, WarmlaneError } from '@warmlane/contracts';
+import { type CallContext, type Channel, parentChannel, watchLifeline } from '@warmlane/ipc';
+import { OrtError, OrtRuntime } from '@warmlane/ort';
+import { cpuDevice, type Device } from './device.js';
+import { lockDevice } from './device-lock.js';
+import { libraryDigests } from './environment.js';
+import { Gate } from './gate.js';
+import { LaneTable } from './lane-table.js';
+import { PlainSessions } from './plain-sessions.js';
+import { dieWithParent } from './process-control.js';
+
+/** Exit codes beside 0: the worker reads them in its log of deaths. */
+const EXIT_REFUSED = 75;
+const EXIT_POISONED = 86;
+
+type RuntimeChannel = Channel<RuntimeMethods, { hello: RuntimeHello; refused: ErrorBody }>;
+
+/** Started by a worker as `main.js runtime|trial --provider cpu|cuda --parent PID`. */
+async function main(): Promise<void> {
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: { provider: { type: 'string' }, parent: { type: 'string' }, locks: { type: 'string' } },
+  });
+  dieWithParent(Number(values.parent));
+  const trial = positionals[0] === 'trial';
+  process.title = trial ? 'warmlane trial' : 'warmlane runtime';
+  process.on('SIGINT', () => undefined);
+  process.on('SIGTERM', () => undefined);
+  watchLifeline();
+  const channel: RuntimeChannel = parentChannel();
+  channel.onClose(() => process.exit(0));
+  try {
+    await start(channel, trial ? null : (values.locks ?? null));
+  } catch (error) {
+    channel.emit('refused', WarmlaneError.from(error).toBody());
+    await channel.flush();
+    process.exit(EXIT_REFUSED);
+  }
+}
+
+async function start(channel: RuntimeChannel, locks: string | null): Promise<void> {
+  const { ORT_LIB_DIR: libDir } = process.env;
+  const device = cpuDevice();
+  if (locks !== null && device.uuid !== null) await lockDevice(locks, device.uuid);
+  const runtime = OrtRuntime.load(libDir === undefined ? {} : { libDir });
+  const environment = {
+    provider: device.provider,
+    ...device.environment,
+    ort: runtime.version,
+    ...(await libraryDigests(runtime.libraryPath)),
+  };
+  serve(channel, runtime, device);
+  channel.emit('hello', {
+    pid: process.pid,
+    provider: device.provider,
+    device: device.name,
+    ortVersion: runtime.version,
+    environment,
+    memory: device.memory(),
+  });
+}
+
+function serve(channel: RuntimeChannel, runtime: OrtRuntime, device: Device): void {
+  const gate = new Gate({
+    nowMs: () => performance.now(),
+    after: (ms, then) => {
+      const timer = setTimeout(then, ms);
+      return () => clearTimeout(timer);
+    },
+  });
+  const lanes = new LaneTable(runtime, device, gate);
+  const plain = new PlainSessions(runtime, device, gate);
+  const handle = <K extends keyof RuntimeMethods>(
+    method: K,
+    handler: (
+      params: RuntimeMethods[K]['params'],
+      context: CallContext,
+    ) => RuntimeMethods[K]['result'] | Promise<RuntimeMethods[K]['result']>,
+  ): void =>
+    channel.handle(method, (params, context) => {
+      try {
+        const result = handler(params, context);
+        if (!(result instanceof Promise)) return result;
+        return result.catch((error: unknown) => failed(channel, error));
+      } catch (error) {
+        return failed(channel, error);
+      }
+    });
+  handle('lane.create', lanes.create);
+  handle('lane.first', lanes.first);
+  handle('lane.capture', lanes.capture);
+  handle('lane.measure', lanes.measure);
+  handle('lane.run', lanes.run);
+  handle('lane.release', lanes.release);
+  handle('lane.memory', lanes.memory);
+  handle('plain.run', plain.run);
+  handle('plain.release', plain.release);
+  handle('memory', () => ({ ...device.memory(), rss: process.memoryUsage.rss() }));
+  handle('close', async () => {
+    await gate.idle();
+    lanes.close();
+    await plain.close();
+    runtime.close();
+    setImmediate(() => void channel.flush().then(() => process.exit(0)));
+    return {};
+  });
+}
+
+/** A CUDA context that is lost is lost for the whole process: the error is answered, then only a new process helps. */
+function failed(channel: RuntimeChannel, error: unknown): never {
+  if (error instanceof OrtError && error.poisonsProcess) {
+    setImmediate(() => void channel.flush().then(() => process.exit(EXIT_POISONED)));
+  }
+  throw error;
+}
+
+await main();

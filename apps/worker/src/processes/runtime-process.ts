@@ -1,3 +1,4 @@
+import { tmpdir } from 'node:os';
 import type { RuntimeHello, RuntimeMethods } from '@warmlane/contracts';
 import { type Child, spawnChild } from '@warmlane/ipc';
 import { type Environment, RUNTIME_PROGRAM } from './child-programs.js';
@@ -38,7 +39,15 @@ export function spawnRuntime(
   return spawnChild<RuntimeMethods, ChildEvents<RuntimeHello>>({
     entry: RUNTIME_PROGRAM,
     role,
-    args: ['--provider', device.provider, ...(logLevel === undefined ? [] : ['--log-level', logLevel])],
+    args: [
+      '--provider',
+      device.provider,
+      '--parent',
+      String(process.pid),
+      '--locks',
+      tmpdir(),
+      ...(logLevel === undefined ? [] : ['--log-level', logLevel]),
+    ],
     env: {
       ...env,
       ORT_LIB_DIR: ortLibDir ?? undefined,

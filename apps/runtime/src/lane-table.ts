@@ -1,0 +1,178 @@
+import {
+  type CreateLaneParams,
+  type ModelMetadata,
+  type NamedTensor,
+  type ProviderName,
+  type RuntimeMethods,
+  WarmlaneError,
+} from '@warmlane/contracts';
+import { LaneSession, type OrtRuntime, readModelMetadata } from '@warmlane/ort';
+import type { Device } from './device.js';
+import type { Gate } from './gate.js';
+
+type Method<K extends keyof RuntimeMethods> = (
+  params: RuntimeMethods[K]['params'],
+) => RuntimeMethods[K]['result'] | Promise<RuntimeMethods[K]['result']>;
+
+interface Lane {
+  session: LaneSession;
+  /** Inputs of the first run until the capture is over: a capture that failed starts anew with them. */
+  firstInputs: NamedTensor[];
+}
+
+/** Runs of a measurement at least, whatever the budget says. */
+const LEAST_RUNS = 10;
+/** Captures of one lane that something else broke. */
+const CAPTURE_TRIES = 3;
+
+/** The lanes of this process by id. Serving methods are synchronous on purpose: one run at a time, on one thread. */
+export class LaneTable {
+  readonly #lanes = new Map<string, Lane>();
+  readonly #creating = new Set<string>();
+  readonly #metadata = new Map<string, Promise<ModelMetadata>>();
+
+  constructor(
+    private readonly runtime: OrtRuntime,
+    private readonly device: Device,
+    private readonly gate: Gate,
+  ) {}
+
+  create = async (params: CreateLaneParams): Promise<RuntimeMethods['lane.create']['result']> => {
+    const { lane: id } = params;
+    if (this.#lanes.has(id) || this.#creating.has(id)) {
+      throw new WarmlaneError('conflict', `lane ${id} exists already`, 'Release it first, or take another id.');
+    }
+    this.#creating.add(id);
+    try {
+      const provider = chooseProvider(params.providers, params.fallback, this.device.provider);
+      const begun = performance.now();
+      const session = await this.gate.shared(async () =>
+        LaneSession.create(this.runtime, {
+          model: { path: params.model.path },
+          provider,
+          fallback: params.fallback,
+          options: params.options,
+          metadata: await this.#metadataOf(params.model),
+          inputs: params.inputs,
+          outputs: params.outputs,
+          ...(provider === 'cuda' && this.device.cuda !== null ? { cuda: this.device.cuda } : {}),
+        }),
+      );
+      const createMs = performance.now() - begun;
+      this.#lanes.set(id, { session, firstInputs: [] });
+      return { createMs, optionsParsed: { ...session.optionsParsed }, placement: { ...session.placement } };
+    } finally {
+      this.#creating.delete(id);
+    }
+  };
+
+  first: Method<'lane.first'> = async ({ lane: id, inputs }) => {
+    const lane = this.#lane(id);
+    const { firstMs, outputs } = await this.gate.shared(() => lane.session.first(inputs));
+    lane.firstInputs = inputs;
+    return { firstMs, outputs, dataDependent: lane.session.dataDependent };
+  };
+
+  capture: Method<'lane.capture'> = async ({ lane: id }) => {
+    const lane = this.#lane(id);
+    const { session } = lane;
+    try {
+      if (session.provider === 'cpu') return withoutRetry(session.capture());
+      for (let attempt = 1; ; attempt++) {
+        const turn = await this.gate.alone(() => session.capture());
+        if (turn === null) {
+          return { captureMs: null, graph: 'other work on the device left no quiet moment for the capture' };
+        }
+        if (turn.value.captureMs !== null || (!turn.value.retry && attempt === 1)) return withoutRetry(turn.value);
+        // A broken capture leaves the session's stream in an unknown state: whatever comes next needs a new one.
+        const again = turn.value.retry && attempt < CAPTURE_TRIES;
+        await this.gate.shared(() => session.rebuild(again));
+        await this.gate.shared(() => session.first(lane.firstInputs));
+        if (!again) return withoutRetry(turn.value);
+      }
+    } finally {
+      lane.firstInputs = [];
+    }
+  };
+
+  /** Yields to the channel between runs, so that requests are served in between. */
+  measure: Method<'lane.measure'> = async ({ lane: id, inputs, runs, budgetMs }) => {
+    const runsMs: number[] = [];
+    const begun = performance.now();
+    while (runsMs.length < runs && (runsMs.length < LEAST_RUNS || performance.now() - begun < budgetMs)) {
+      const { session } = this.#lane(id);
+      const start = performance.now();
+      session.run(inputs);
+      runsMs.push(performance.now() - start);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return { runsMs };
+  };
+
+  run: Method<'lane.run'> = ({ lane: id, inputs, outputs, poison }) => {
+    const { session } = this.#lane(id);
+    if (poison) session.poisonOutputs();
+    else this.gate.requestArrived();
+    return session.run(inputs, outputs);
+  };
+
+  release: Method<'lane.release'> = ({ lane: id }) => {
+    const lane = this.#lane(id);
+    this.#lanes.delete(id);
+    lane.session.close();
+    return {};
+  };
+
+  memory: Method<'lane.memory'> = ({ lane: id }) => ({ bytes: this.#lane(id).session.memoryBytes() });
+
+  /** Releases all lanes, in the order of their creation. */
+  close(): void {
+    for (const { session } of this.#lanes.values()) session.close();
+    this.#lanes.clear();
+  }
+
+  #lane(id: string): Lane {
+    const lane = this.#lanes.get(id);
+    if (lane !== undefined) return lane;
+    throw new WarmlaneError('not-found', `this runtime has no lane ${id}`, 'It is gone or of an earlier runtime.');
+  }
+
+  /** What the model declares, read once per model: it takes a session of its own. */
+  #metadataOf({ path, digest }: CreateLaneParams['model']): Promise<ModelMetadata> {
+    const known = this.#metadata.get(digest);
+    if (known !== undefined) return known;
+    const reading = readModelMetadata(this.runtime, { path });
+    this.#metadata.set(digest, reading);
+    reading.catch(() => this.#metadata.delete(digest));
+    return reading;
+  }
+}
+
+/**
+ * The provider that runs a model here. With `error` every listed one must be there, and the first is taken; with `allow`
+ * the first that is there. Throws `not-supported`.
+ */
+export function chooseProvider(
+  listed: readonly ProviderName[],
+  fallback: 'error' | 'allow',
+  device: ProviderName,
+): ProviderName {
+  const has = (provider: ProviderName): boolean => provider === 'cpu' || provider === device;
+  const missing = listed.find((provider) => !has(provider));
+  const chosen = listed.find(has);
+  if (chosen === undefined || (missing !== undefined && fallback === 'error')) {
+    throw new WarmlaneError(
+      'not-supported',
+      `this worker's device is ${device}: it lacks the provider ${missing ?? listed.join(', ')}`,
+      'Serve the model on another worker, take the provider out of its list, or set fallback: allow.',
+    );
+  }
+  return chosen;
+}
+
+function withoutRetry({ captureMs, graph }: { captureMs: number | null; graph: string }): {
+  captureMs: number | null;
+  graph: string;
+} {
+  return { captureMs, graph };
+}

@@ -1,0 +1,46 @@
+import type { PlainRunParams, RuntimeMethods } from '@warmlane/contracts';
+import { type OrtRuntime, PlainSession } from '@warmlane/ort';
+import type { Device } from './device.js';
+import type { Gate } from './gate.js';
+import { chooseProvider } from './lane-table.js';
+
+/** Sessions that take any shape, by the caller's key. All their work is on pool threads. */
+export class PlainSessions {
+  readonly #sessions = new Map<string, Promise<PlainSession>>();
+
+  constructor(
+    private readonly runtime: OrtRuntime,
+    private readonly device: Device,
+    private readonly gate: Gate,
+  ) {}
+
+  run = async (params: PlainRunParams): Promise<RuntimeMethods['plain.run']['result']> => {
+    const session = await this.#session(params);
+    return this.gate.shared(() => session.runAsync(params.inputs, params.outputs));
+  };
+
+  release = async ({ session: key }: { session: string }): Promise<Record<string, never>> => {
+    const session = this.#sessions.get(key);
+    this.#sessions.delete(key);
+    (await session?.catch(() => null))?.close();
+    return {};
+  };
+
+  async close(): Promise<void> {
+    for (const key of [...this.#sessions.keys()]) await this.release({ session: key });
+  }
+
+  #session({ session: key, model, providers, options }: PlainRunParams): Promise<PlainSession> {
+    const known = this.#sessions.get(key);
+    if (known !== undefined) return known;
+    const provider = chooseProvider(providers, 'allow', this.device.provider);
+    const opening = this.gate.shared(() =>
+      PlainSession.create(this.runtime, { model: { path: model.path }, provider, fallback: 'allow', options }),
+    );
+    this.#sessions.set(key, opening);
+    opening.catch(() => {
+      if (this.#sessions.get(key) === opening) this.#sessions.delete(key);
+    });
+    return opening;
+  }
+}
