@@ -106,6 +106,8 @@ export const classJobSchema = z.strictObject({
   priority,
   /** True for the one repeat after the holder died. */
   repeat: z.boolean(),
+  /** How long blobs of the answer live, ms: 10,000 for synchronous HTTP, which unlinks them on delivery; default 60,000. */
+  answerBlobTtlMs: z.number().int().min(1).optional(),
 });
 export type ClassJob = z.infer<typeof classJobSchema>;
 

@@ -1,1 +1,14 @@
-export {};
+export * from './client.js';
+export * from './clock.js';
+export * from './key-table.js';
+export * from './keys.js';
+export * from './lane.store.js';
+export * from './lifetimes.js';
+export * from './logger.js';
+export * from './model.store.js';
+export * from './notices.js';
+export * from './outage.js';
+export * from './plan.store.js';
+export { DECLARED_PRIORITY, type DeclaredShape } from './plan-fields.js';
+export * from './queue-names.js';
+export * from './worker.store.js';
