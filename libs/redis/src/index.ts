@@ -1,3 +1,4 @@
+export * from './class.store.js';
 export * from './client.js';
 export * from './clock.js';
 export * from './key-table.js';

@@ -136,6 +136,14 @@ const table = {
     bound: 'one member per READY lane of the class',
     ttl: 'none; members of gone workers and old epochs leave when they are found',
   },
+  classes: {
+    parts: ['model', 'version'],
+    type: 'set',
+    owner: 'LaneStore, ClassStore',
+    holds: 'shape classes of the model that have or had a queue',
+    bound: 'one member per class that was ever READY',
+    ttl: 'none; a class without lanes and jobs for a minute leaves, with what its queue left',
+  },
   workers: {
     parts: [],
     type: 'set',
@@ -240,6 +248,14 @@ const table = {
     holds: 'names of the requests that were answered',
     bound: 'one per producer, cut to about 10,000 entries',
     ttl: '60 s after the last answer',
+  },
+  deaths: {
+    parts: ['request'],
+    type: 'string',
+    owner: 'Suspects (worker)',
+    holds: 'runtimes that the request ended while it ran alone; 0 where it was only among others',
+    bound: 'one per request that was executing when a runtime died',
+    ttl: '2 h; deleted when it ran through',
   },
   idempotency: {
     parts: ['scope'],

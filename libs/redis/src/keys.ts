@@ -31,6 +31,7 @@ export const keys = {
   workerHoldings: (worker: string) => at('worker-holdings', worker),
   verifyRequests: (worker: string) => at('verify-requests', worker),
   holders: (model: string, version: string, shapeClass: string) => at('holders', model, version, shapeClass),
+  classes: (model: string, version: string) => at('classes', model, version),
   workers: () => at('workers'),
   worker: (id: string) => at('worker', id),
   slot: (worker: string) => at('slot', worker),
@@ -45,6 +46,7 @@ export const keys = {
   blobBytes: () => at('blob-bytes'),
   reply: (request: string) => at('reply', request),
   replies: (producer: string) => at('replies', producer),
+  deaths: (request: string) => at('deaths', request),
   idempotency: (scope: string) => at('idempotency', scope),
   result: (request: string) => at('result', request),
 } as const;

@@ -58,6 +58,7 @@ export class LaneStore {
         keys.workerHoldings(worker),
         keys.alive(worker),
         keys.present(worker),
+        keys.classes(doc.model, doc.version),
       ],
       [
         epoch,
@@ -69,6 +70,7 @@ export class LaneStore {
         PRESENT_TTL_MS,
         NOTICES_CHANNEL,
         laneNotice(doc, shapeClass),
+        shapeClass,
       ],
     );
     return reply === 1;
