@@ -1,8 +1,11 @@
 /** ONNX Runtime for Warmlane: the C API through koffi, sessions, and lanes bound to one shape. */
+export { CudaRuntime, DeviceBuffer } from './native/cuda-runtime.js';
+export { HostBuffer, type HostMemory } from './native/host-buffer.js';
 export { OrtError, type OrtReason } from './native/ort-error.js';
 export type { AllocatorStats } from './session/allocator-stats.js';
+export { cudaProblem, type Gpu, hasNvidiaDevice, listGpus, nvidiaDriverVersion } from './session/devices.js';
 export type { Capture, FirstRun, LaneSessionPort, RunResult } from './session/lane-port.js';
-export { type CudaLaneSupport, LaneSession, type LaneSpec } from './session/lane-session.js';
+export { LaneSession, type LaneSpec } from './session/lane-session.js';
 export { OrtRuntime, type OrtRuntimeOptions } from './session/ort-runtime.js';
 export type { PlacedNode, Placement } from './session/placement.js';
 export { PlainSession } from './session/plain-session.js';

@@ -1,1 +1,25 @@
+export {
+  CONFORMANCE_MODELS,
+  type ConformanceModel,
+  floats,
+  floatsOf,
+  int32s,
+  strings,
+} from './conformance-models.js';
+export { FakeLane, type FakeLaneOptions, type LaneFault } from './fake-lane.js';
+export {
+  addSubModel,
+  anonymousDimsModel,
+  convReluModel,
+  externalDataModel,
+  identityModel,
+  loopModel,
+  matMulModel,
+  noise,
+  nonZeroModel,
+  reshapeModel,
+  sqrtModel,
+  stringConcatModel,
+  twoBatchAxesModel,
+} from './models.js';
 export { type StartRedisOptions, startRedis, testRedisBinary } from './start-redis.js';

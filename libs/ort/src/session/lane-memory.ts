@@ -17,6 +17,8 @@ export interface InputSlot {
   /** The host bytes that the run reads, where they can be written in place; null for strings. */
   readonly view: Uint8Array | null;
   write(data: Uint8Array): void;
+  /** Queues the move of the written bytes to where the run reads them. */
+  upload(): void;
   close(): void;
 }
 
@@ -25,7 +27,9 @@ export interface OutputSlot {
   readonly spec: TensorSpec;
   readonly bytes: number;
   readonly value: ValueHandle;
-  /** A copy of what the last run wrote. */
+  /** Queues the move of what the run wrote to where `read` finds it. */
+  download(): void;
+  /** A copy of what the last run wrote, as far as it was downloaded. */
   read(): Uint8Array;
   poison(): void;
   close(): void;
@@ -35,12 +39,13 @@ export interface OutputSlot {
 export interface LaneMemory {
   input(spec: TensorSpec): InputSlot;
   output(spec: TensorSpec): OutputSlot;
-  /** Inputs to where the run reads them; done when it returns. */
-  upload(inputs: readonly InputSlot[]): void;
-  /** Outputs to where `read` finds them; done when it returns. */
-  download(outputs: readonly OutputSlot[]): void;
+  /** Waits for all that was queued. */
+  synchronize(): void;
   close(): void;
 }
+
+/** On the CPU the run reads and writes the very bytes of the slot: nothing moves. */
+function inPlace(): void {}
 
 /** Bytes of a slot whose dtype has a fixed size. */
 export function slotBytes(spec: TensorSpec): number {
@@ -77,6 +82,8 @@ export class CpuLaneMemory implements LaneMemory {
       value,
       view: buffer.view,
       write: (data) => buffer.view.set(data),
+      upload: inPlace,
+      download: inPlace,
       read: () => buffer.view.slice(),
       poison: () => {
         buffer.view.fill(POISON);
@@ -93,16 +100,13 @@ export class CpuLaneMemory implements LaneMemory {
       value,
       view: null,
       write: (data) => fillStrings(this.#api, value, data),
+      upload: inPlace,
       close: () => value.close(),
     };
   }
 
-  upload(): void {
-    // The run reads the very bytes that were written.
-  }
-
-  download(): void {
-    // The run wrote the very bytes that are read.
+  synchronize(): void {
+    inPlace();
   }
 
   close(): void {

@@ -113,7 +113,8 @@ export class LaneParts {
 
   /** What lies in the input buffers goes to where the run reads it. */
   upload(): void {
-    this.#memory.upload(this.inputs);
+    for (const input of this.inputs) input.upload();
+    this.#memory.synchronize();
   }
 
   execute(): void {
@@ -148,11 +149,21 @@ export class LaneParts {
     }
   }
 
+  /**
+   * A binding keeps the value that ONNX Runtime allocated for an output and writes into it again at the next run, where
+   * another shape would fail: so each run gets it anew.
+   */
+  #bindLibraryOutputs(): void {
+    for (const output of this.#outputs) if (output.slot === null) this.#bind(output);
+  }
+
   #runNow(): void {
+    this.#bindLibraryOutputs();
     check(this.#api, this.#api.runWithBinding(this.session.pointer, this.#runOptions.pointer, this.#binding.pointer));
   }
 
   #runOnPool(): Promise<void> {
+    this.#bindLibraryOutputs();
     return callAsync(
       this.#api,
       this.#api.runWithBinding,
@@ -171,7 +182,6 @@ export class LaneParts {
       const { slot } = output;
       if (!output.observed || slot === null) return [];
       output.slot = null;
-      this.#bind(output);
       return [{ output, slot }];
     });
   }
@@ -227,7 +237,8 @@ export class LaneParts {
   read(positions: readonly number[]): NamedTensor[] {
     const picked = positions.flatMap((at) => this.#outputs[at] ?? []);
     const slots = picked.flatMap((output) => output.slot ?? []);
-    this.#memory.download(slots);
+    for (const slot of slots) slot.download();
+    this.#memory.synchronize();
     if (slots.length === picked.length) {
       return slots.map((slot) => ({ ...slot.spec, data: slot.read() }));
     }

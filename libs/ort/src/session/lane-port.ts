@@ -55,6 +55,12 @@ export interface LaneSessionPort {
   capture(): Capture;
 
   /**
+   * Makes session and buffers anew, for graphs or without, after a capture that failed: a broken capture leaves the old
+   * session's stream in an unknown state. `first` has to follow.
+   */
+  rebuild(withGraph: boolean): Promise<void>;
+
+  /**
    * One run on this thread. Inputs: every input of the lane, exactly its dtype and dims, any order (`bad-request`
    * otherwise). Outputs are copies; `names` picks some.
    */

@@ -7,8 +7,10 @@ import {
   type ValueInfo,
   WarmlaneError,
 } from '@warmlane/contracts';
+import type { CudaRuntime } from '../native/cuda-runtime.js';
 import type { ValueHandle } from '../native/handle.js';
 import { OrtError, type OrtReason } from '../native/ort-error.js';
+import { CudaLaneMemory } from './cuda-lane-memory.js';
 import { InFlight } from './in-flight.js';
 import { CpuLaneMemory, type LaneMemory } from './lane-memory.js';
 import { LaneParts } from './lane-parts.js';
@@ -30,17 +32,10 @@ export interface LaneSpec {
   inputs: readonly TensorSpec[];
   /** Names; default all. */
   outputs?: readonly string[];
-  /** CUDA only: where the buffers lie and who copies. */
-  cuda?: CudaLaneSupport;
-  /** CUDA's number of the device, default 0. */
-  device?: number;
+  /** CUDA only: the device and who copies. It must outlive the lane. */
+  cuda?: CudaRuntime;
   /** Values that stand in for initialisers of the model; they must outlive the lane. */
   initializers?: ReadonlyMap<string, ValueHandle>;
-}
-
-/** What a CUDA lane needs beside ONNX Runtime; see `CudaRuntime`. */
-export interface CudaLaneSupport {
-  laneMemory(api: OrtRuntime['api'], device: number): LaneMemory;
 }
 
 const NO_GRAPH_YET = 'not captured yet';
@@ -295,7 +290,7 @@ async function makeCuda(
   spec: LaneSpec & { metadata: ModelMetadata },
   withGraph: boolean,
 ): Promise<Made> {
-  const { cuda, device = 0 } = spec;
+  const { cuda } = spec;
   if (cuda === undefined) throw new OrtError('invalid-argument', 'a CUDA lane needs the CUDA runtime', 'Pass cuda.');
   const options = cudaLaneOptions(spec.options ?? NO_OPTIONS);
   const wanted = withGraph && options.provider.enable_cuda_graph !== '0';
@@ -304,7 +299,7 @@ async function makeCuda(
   if (wanted) {
     try {
       const session = await openSession(runtime, spec, options);
-      const parts = bind(session, cuda.laneMemory(runtime.api, device), spec, { [GRAPH_OPTION]: WITHOUT_GRAPH });
+      const parts = bind(session, new CudaLaneMemory(runtime.api, cuda), spec, { [GRAPH_OPTION]: WITHOUT_GRAPH });
       return { parts, graph: NO_GRAPH_YET, mayCapture: true };
     } catch (error) {
       if (!(error instanceof OrtError) || !MAYBE_GRAPH.includes(error.reason)) throw error;
@@ -312,7 +307,7 @@ async function makeCuda(
     }
   }
   const session = await openSession(runtime, spec, plain);
-  return { parts: bind(session, cuda.laneMemory(runtime.api, device), spec, {}), graph, mayCapture: false };
+  return { parts: bind(session, new CudaLaneMemory(runtime.api, cuda), spec, {}), graph, mayCapture: false };
 }
 
 /**
@@ -337,7 +332,7 @@ function openSession(
     provider: spec.provider,
     fallback: spec.fallback,
     options,
-    device: spec.device,
+    device: spec.cuda?.device,
     freeDimensions: freeDimensionsOf(spec.metadata, spec.inputs),
     initializers: spec.initializers,
   });

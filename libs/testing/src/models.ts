@@ -1,0 +1,190 @@
+import type { DType } from '@warmlane/contracts';
+import { bytesOf, type Declared, externalTensor, graph, model, tensor } from './onnx-builder.js';
+
+/** Deterministic pseudo-random floats in [-scale, scale]. */
+export function noise(count: number, scale: number, seed = 1): Float32Array {
+  let state = seed;
+  return Float32Array.from({ length: count }, () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return (state / 2 ** 31 - 1) * scale;
+  });
+}
+
+/** Input and output declared of one dtype and the given dims. */
+function same(names: readonly string[], dtype: DType, dims: readonly (number | string | null)[]): Declared[] {
+  return names.map((name) => ({ name, dtype, dims }));
+}
+
+/** INPUT0 + INPUT1 -> OUTPUT0 and INPUT0 - INPUT1 -> OUTPUT1, int32 [N,16]. */
+export function addSubModel(): Uint8Array {
+  return model({
+    name: 'add_sub',
+    nodes: [
+      { op: 'Add', inputs: ['INPUT0', 'INPUT1'], outputs: ['OUTPUT0'] },
+      { op: 'Sub', inputs: ['INPUT0', 'INPUT1'], outputs: ['OUTPUT1'] },
+    ],
+    inputs: same(['INPUT0', 'INPUT1'], 'int32', ['N', 16]),
+    outputs: same(['OUTPUT0', 'OUTPUT1'], 'int32', ['N', 16]),
+  });
+}
+
+/** x float32 [N,3,H,W] -> 3x3 convolution to 8 channels, same size, Relu -> y [N,8,H,W]. */
+export function convReluModel(): Uint8Array {
+  return model({
+    name: 'conv_relu',
+    nodes: [
+      {
+        op: 'Conv',
+        inputs: ['x', 'w', 'b'],
+        outputs: ['c'],
+        attributes: { kernel_shape: { ints: [3, 3] }, pads: { ints: [1, 1, 1, 1] } },
+      },
+      { op: 'Relu', inputs: ['c'], outputs: ['y'] },
+    ],
+    inputs: same(['x'], 'float32', ['N', 3, 'H', 'W']),
+    outputs: same(['y'], 'float32', ['N', 8, 'H', 'W']),
+    initializers: [
+      tensor('w', 'float32', [8, 3, 3, 3], bytesOf(noise(8 * 27, 0.5))),
+      tensor('b', 'float32', [8], bytesOf(noise(8, 0.1, 7))),
+    ],
+  });
+}
+
+/** x -> Identity -> y, of any dtype; dims default to [N]. `[]` makes scalars. */
+export function identityModel(dtype: DType, dims: readonly (number | string | null)[] = ['N']): Uint8Array {
+  return model({
+    name: `identity_${dtype}`,
+    nodes: [{ op: 'Identity', inputs: ['x'], outputs: ['y'] }],
+    inputs: same(['x'], dtype, dims),
+    outputs: same(['y'], dtype, dims),
+  });
+}
+
+/** x float32 [2,size] x w [size,size] -> y: every dim fixed. */
+export function matMulModel(size = 8): Uint8Array {
+  return model({
+    name: 'matmul',
+    nodes: [{ op: 'MatMul', inputs: ['x', 'w'], outputs: ['y'] }],
+    inputs: same(['x'], 'float32', [2, size]),
+    outputs: same(['y'], 'float32', [2, size]),
+    initializers: [tensor('w', 'float32', [size, size], bytesOf(noise(size * size, 1)))],
+  });
+}
+
+/** x float32 [N] -> positions of what is not zero, int64 [1,count]: the shape follows the data. */
+export function nonZeroModel(): Uint8Array {
+  return model({
+    name: 'non_zero',
+    nodes: [{ op: 'NonZero', inputs: ['x'], outputs: ['y'] }],
+    inputs: same(['x'], 'float32', ['N']),
+    outputs: [{ name: 'y', dtype: 'int64', dims: [1, 'count'] }],
+  });
+}
+
+/**
+ * A run as long as asked: `trips` (int64 scalar) products of a [size,size] matrix with another, so that one trip of the
+ * default 256 is about 1 ms on two cores. y is the last product, float32 [size,size].
+ */
+export function loopModel(size = 256): Uint8Array {
+  const square = [size, size];
+  const body = graph({
+    name: 'body',
+    nodes: [
+      { op: 'MatMul', inputs: ['state', 'w'], outputs: ['product'] },
+      { op: 'Tanh', inputs: ['product'], outputs: ['next'] },
+      { op: 'Identity', inputs: ['go'], outputs: ['go_on'] },
+    ],
+    inputs: [
+      { name: 'trip', dtype: 'int64', dims: [] },
+      { name: 'go', dtype: 'bool', dims: [] },
+      { name: 'state', dtype: 'float32', dims: square },
+    ],
+    outputs: [
+      { name: 'go_on', dtype: 'bool', dims: [] },
+      { name: 'next', dtype: 'float32', dims: square },
+    ],
+  });
+  return model({
+    name: 'loop',
+    nodes: [{ op: 'Loop', inputs: ['trips', '', 'start'], outputs: ['y'], attributes: { body: { graph: body } } }],
+    inputs: same(['trips'], 'int64', []),
+    outputs: same(['y'], 'float32', square),
+    initializers: [
+      tensor('start', 'float32', square, bytesOf(noise(size * size, 1))),
+      tensor('w', 'float32', square, bytesOf(noise(size * size, 1 / Math.sqrt(size), 3))),
+    ],
+  });
+}
+
+/** a float32 [B,4] (batch on axis 0) and state float32 [2,B,4] (batch on axis 1) -> y = a + state[0] + state[1], [B,4]. */
+export function twoBatchAxesModel(): Uint8Array {
+  return model({
+    name: 'two_batch_axes',
+    nodes: [
+      { op: 'ReduceSum', inputs: ['state', 'axes'], outputs: ['sum'], attributes: { keepdims: { int: 0 } } },
+      { op: 'Add', inputs: ['a', 'sum'], outputs: ['y'] },
+    ],
+    inputs: [
+      { name: 'a', dtype: 'float32', dims: ['B', 4] },
+      { name: 'state', dtype: 'float32', dims: [2, 'B', 4] },
+    ],
+    outputs: same(['y'], 'float32', ['B', 4]),
+    initializers: [tensor('axes', 'int64', [1], bytesOf(BigInt64Array.of(0n)))],
+  });
+}
+
+/** x float32 [N,size] x w -> y, with w in a file beside the model. */
+export function externalDataModel(location = 'weights.bin', size = 32): { model: Uint8Array; data: Uint8Array } {
+  return {
+    model: model({
+      name: 'external_data',
+      nodes: [{ op: 'MatMul', inputs: ['x', 'w'], outputs: ['y'] }],
+      inputs: same(['x'], 'float32', ['N', size]),
+      outputs: same(['y'], 'float32', ['N', size]),
+      initializers: [externalTensor('w', 'float32', [size, size], location)],
+    }),
+    data: bytesOf(noise(size * size, 1)),
+  };
+}
+
+/** x float32 [N,M] -> Reshape to [2,6] -> y: metadata takes any N and M, the graph only 12 elements. */
+export function reshapeModel(): Uint8Array {
+  return model({
+    name: 'reshape',
+    nodes: [{ op: 'Reshape', inputs: ['x', 'shape'], outputs: ['y'] }],
+    inputs: same(['x'], 'float32', ['N', 'M']),
+    outputs: same(['y'], 'float32', [2, 6]),
+    initializers: [tensor('shape', 'int64', [2], bytesOf(BigInt64Array.of(2n, 6n)))],
+  });
+}
+
+/** x float32 [N,?] with an anonymous second dim -> x + 1 -> y with anonymous dims: shapes that only a run reveals. */
+export function anonymousDimsModel(): Uint8Array {
+  return model({
+    name: 'anonymous_dims',
+    nodes: [{ op: 'Add', inputs: ['x', 'one'], outputs: ['y'] }],
+    inputs: same(['x'], 'float32', ['N', null]),
+    outputs: same(['y'], 'float32', [null, null]),
+    initializers: [tensor('one', 'float32', [1], bytesOf(Float32Array.of(1)))],
+  });
+}
+
+/** x string [N] -> Concat of x with itself along axis 0 -> y string [2N]: strings whose count changes. */
+export function stringConcatModel(): Uint8Array {
+  return model({
+    name: 'string_concat',
+    nodes: [{ op: 'Concat', inputs: ['x', 'x'], outputs: ['y'], attributes: { axis: { int: 0 } } }],
+    inputs: same(['x'], 'string', ['N']),
+    outputs: same(['y'], 'string', ['M']),
+  });
+}
+
+/** x float32 [N] -> sqrt -> y: NaN for negative numbers. */
+export function sqrtModel(): Uint8Array {
+  return model({
+    name: 'sqrt',
+    nodes: [{ op: 'Sqrt', inputs: ['x'], outputs: ['y'] }],
+    inputs: same(['x'], 'float32', ['N']),
+    outputs: same(['y'], 'float32', ['N']),
+  });
+}
