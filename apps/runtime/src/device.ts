@@ -1,5 +1,5 @@
 import type { ProviderName } from '@warmlane/contracts';
-import type { CudaLaneSupport } from '@warmlane/ort';
+import type { CudaRuntime } from '@warmlane/ort';
 import { cpuEnvironment, hostMemory } from './environment.js';
 
 /** What a runtime works on. */
@@ -12,7 +12,7 @@ export interface Device {
   /** Its part of the environment fingerprint. */
   readonly environment: Record<string, string>;
   /** What lanes need; null for the CPU. */
-  readonly cuda: CudaLaneSupport | null;
+  readonly cuda: CudaRuntime | null;
   memory(): { free: number; total: number };
 }
 
