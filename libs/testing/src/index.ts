@@ -22,4 +22,5 @@ export {
   stringConcatModel,
   twoBatchAxesModel,
 } from './models.js';
+export { bytesOf, model, type Node, tensor } from './onnx-builder.js';
 export { type StartRedisOptions, startRedis, testRedisBinary } from './start-redis.js';

@@ -1,0 +1,65 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { listGpus, nvidiaDriverVersion } from '@warmlane/ort';
+import { measureArticle } from './article.js';
+import { measureFloor } from './floor.js';
+import { type MixedRow, measureMixed, mixedRatios } from './mixed.js';
+import { openStage } from './stage.js';
+
+/**
+ * The figures of lanes on a GPU. Parts by name: `node bench/dist/gpu/lanes.js OUT.json mixed floor article`. Needs
+ * ORT_LIB_DIR and MODELS_DIR (rec.onnx, det.onnx). Writes rows and figures of the parts that it ran.
+ */
+async function main(): Promise<void> {
+  const [out, ...parts] = process.argv.slice(2);
+  const { ORT_LIB_DIR: libDir, MODELS_DIR: modelsDir, COMMIT: commit = 'unknown' } = process.env;
+  if (out === undefined || libDir === undefined || modelsDir === undefined) {
+    throw new Error(
+      'usage: ORT_LIB_DIR=... MODELS_DIR=... node bench/dist/gpu/lanes.js OUT.json [mixed] [floor] [article]',
+    );
+  }
+  const stage = openStage({ libDir, modelsDir });
+  const scratch = mkdtempSync(join(tmpdir(), 'warmlane-bench-'));
+  const rows: unknown[] = [];
+  const figures: Record<string, unknown> = {};
+  const save = () => {
+    const versions = {
+      ort: stage.runtime.version,
+      ...stage.cuda.versions(),
+      nvidiaDriver: nvidiaDriverVersion(),
+      node: process.version,
+    };
+    const device = listGpus()[0]?.name ?? 'unknown';
+    const body = { name: 'lanes', device, versions, commit, date: new Date().toISOString(), rows, figures };
+    writeFileSync(out, `${JSON.stringify(body, null, 1)}\n`);
+  };
+  try {
+    if (parts.includes('floor')) {
+      const floor = await measureFloor(stage);
+      rows.push(...floor);
+      figures.overFloor = Object.fromEntries(floor.map((row) => [row.what, row.ratio]));
+      save();
+    }
+    if (parts.includes('mixed')) {
+      const mixed: MixedRow[] = [];
+      for (const model of ['rec', 'det'] as const) {
+        mixed.push(...(await measureMixed(stage, model)));
+        const ratios = mixedRatios(mixed, model);
+        figures.mixedP99Ratio = { ...(figures.mixedP99Ratio as object | undefined), [model]: ratios.p99 };
+        figures.mixedP50Ratio = { ...(figures.mixedP50Ratio as object | undefined), [model]: ratios.p50 };
+        rows.push(...mixed.filter((row) => row.model === model));
+        save();
+      }
+    }
+    if (parts.includes('article')) {
+      rows.push(...(await measureArticle(stage, scratch)));
+      save();
+    }
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+  process.stdout.write(`${JSON.stringify(figures)}\n`);
+}
+
+await main();
