@@ -80,7 +80,9 @@ export class CpuLaneMemory implements LaneMemory {
       spec,
       bytes,
       value,
-      view: buffer.view,
+      get view() {
+        return buffer.view;
+      },
       write: (data) => buffer.view.set(data),
       upload: inPlace,
       download: inPlace,
