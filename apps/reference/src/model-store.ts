@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import {
   checkOutputs,
   isDType,
@@ -10,6 +12,7 @@ import {
   WarmlaneError,
 } from '@warmlane/contracts';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { type Float32Form, toFloat32Model } from './bfloat16-model.js';
 import type { ReferenceCache } from './reference-cache.js';
 import { fromOrt, toOrt } from './tensors.js';
 
@@ -43,8 +46,8 @@ export class ModelStore {
   ) {}
 
   /** Throws `bad-request` with ONNX Runtime's message for a file that it refuses, `not-supported` for what we do not. */
-  async load(path: string, digest: string): Promise<ModelMetadata> {
-    return (await this.#model(path, digest)).metadata;
+  async load(file: string, digest: string): Promise<ModelMetadata> {
+    return (await this.#model(file, digest)).metadata;
   }
 
   async unload(digest: string): Promise<void> {
@@ -55,8 +58,8 @@ export class ModelStore {
   }
 
   /** Inputs are checked against the model; `outputs` null means all, in the model's order. */
-  async run({ path, digest, inputs, outputs, cacheKey }: RunParams): Promise<RunResult> {
-    const { session, metadata } = await this.#model(path, digest);
+  async run({ path: file, digest, inputs, outputs, cacheKey }: RunParams): Promise<RunResult> {
+    const { session, metadata } = await this.#model(file, digest);
     const wanted = checkOutputs(metadata, outputs);
     const cache = cacheKey === null ? null : this.cache;
     const kept = cacheKey === null ? null : (cache?.get(digest, cacheKey) ?? null);
@@ -68,10 +71,10 @@ export class ModelStore {
     return { outputs: pick(results, wanted), computeMs, cached: false };
   }
 
-  #model(path: string, digest: string): Promise<LoadedModel> {
+  #model(file: string, digest: string): Promise<LoadedModel> {
     const known = this.#models.get(digest);
     if (known !== undefined) return known;
-    const loading = loadModel(path, SESSION_OPTIONS[this.role]);
+    const loading = loadModel(file, SESSION_OPTIONS[this.role]);
     this.#models.set(digest, loading);
     loading.catch(() => {
       if (this.#models.get(digest) === loading) this.#models.delete(digest);
@@ -80,17 +83,12 @@ export class ModelStore {
   }
 }
 
-async function loadModel(path: string, options: InferenceSession.SessionOptions): Promise<LoadedModel> {
-  let session: InferenceSession;
-  try {
-    session = await InferenceSession.create(path, options);
-  } catch (cause) {
-    throw refused(cause, 'Check that the file is a whole ONNX model with its external data beside it.');
-  }
+async function loadModel(file: string, options: InferenceSession.SessionOptions): Promise<LoadedModel> {
+  const { session, converted } = await openSession(file, options);
   try {
     const metadata: ModelMetadata = {
-      inputs: session.inputMetadata.map((info) => describe('input', info)),
-      outputs: session.outputMetadata.map((info) => describe('output', info)),
+      inputs: session.inputMetadata.map((info) => describe('input', info, converted)),
+      outputs: session.outputMetadata.map((info) => describe('output', info, converted)),
     };
     return { session, metadata };
   } catch (error) {
@@ -99,7 +97,40 @@ async function loadModel(path: string, options: InferenceSession.SessionOptions)
   }
 }
 
-function describe(what: string, info: InferenceSession.ValueMetadata): ValueInfo {
+/** A model that is refused for its bfloat16 is opened in its float32 form; `converted`: its inputs and outputs so changed. */
+async function openSession(
+  file: string,
+  options: InferenceSession.SessionOptions,
+): Promise<{ session: InferenceSession; converted: ReadonlySet<string> }> {
+  const hint = 'Check that the file is a whole ONNX model with its external data beside it.';
+  let refusal: unknown;
+  try {
+    return { session: await InferenceSession.create(file, options), converted: new Set() };
+  } catch (error) {
+    refusal = error;
+  }
+  const folder = path.dirname(file);
+  const form = float32Form(file, folder);
+  if (form === null) throw refused(refusal, hint);
+  try {
+    // A model from bytes has no place of its own: other external data is looked for where this says.
+    const extra = { session: { model_external_initializers_file_folder_path: folder } };
+    return { session: await InferenceSession.create(form.model, { ...options, extra }), converted: form.converted };
+  } catch (error) {
+    throw refused(error, hint);
+  }
+}
+
+function float32Form(file: string, folder: string): Float32Form | null {
+  try {
+    return toFloat32Model(readFileSync(file), folder);
+  } catch {
+    // Not readable, over 2 GiB, or no ONNX model: ONNX Runtime's own message says it best.
+    return null;
+  }
+}
+
+function describe(what: string, info: InferenceSession.ValueMetadata, converted: ReadonlySet<string>): ValueInfo {
   if (!info.isTensor) {
     throw new WarmlaneError(
       'not-supported',
@@ -114,7 +145,11 @@ function describe(what: string, info: InferenceSession.ValueMetadata): ValueInfo
       'Export the model with a dtype of the shape key.',
     );
   }
-  return { name: info.name, dtype: info.type, dims: info.shape.map((dim) => (dim === '' ? -1 : dim)) };
+  return {
+    name: info.name,
+    dtype: converted.has(info.name) ? 'bfloat16' : info.type,
+    dims: info.shape.map((dim) => (dim === '' ? -1 : dim)),
+  };
 }
 
 async function execute(

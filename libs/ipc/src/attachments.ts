@@ -14,23 +14,44 @@ export interface Detached {
 export function detach(value: unknown): Detached {
   const paths: AttachmentPath[] = [];
   const attachments: Uint8Array[] = [];
-  const walk = (node: unknown, path: AttachmentPath): unknown => {
+  const stack: AttachmentPath = [];
+  const walk = (node: unknown): unknown => {
     if (typeof node !== 'object' || node === null) return node;
     if (node instanceof Uint8Array) {
-      paths.push(path);
+      paths.push([...stack]);
       attachments.push(node);
       return null;
     }
-    const before = attachments.length;
-    if (Array.isArray(node)) {
-      const copy = node.map((item: unknown, at) => walk(item, [...path, at]));
-      return attachments.length === before ? node : copy;
-    }
-    const copy: Record<string, unknown> = {};
-    for (const [key, item] of Object.entries(node)) copy[key] = walk(item, [...path, key]);
-    return attachments.length === before ? node : copy;
+    return Array.isArray(node) ? walkArray(node) : walkObject(node);
   };
-  return { value: walk(value, []), paths, attachments };
+  const walkArray = (node: unknown[]): unknown[] => {
+    let copy: unknown[] | null = null;
+    for (let at = 0; at < node.length; at++) {
+      const item = node[at];
+      if (typeof item !== 'object' || item === null) continue;
+      stack.push(at);
+      const bare = walk(item);
+      stack.pop();
+      if (bare === item) continue;
+      copy ??= [...node];
+      copy[at] = bare;
+    }
+    return copy ?? node;
+  };
+  const walkObject = (node: object): object => {
+    let copy: Record<string, unknown> | null = null;
+    for (const [key, item] of Object.entries(node)) {
+      if (typeof item !== 'object' || item === null) continue;
+      stack.push(key);
+      const bare = walk(item);
+      stack.pop();
+      if (bare === item) continue;
+      copy ??= { ...node };
+      copy[key] = bare;
+    }
+    return copy ?? node;
+  };
+  return { value: walk(value), paths, attachments };
 }
 
 /** The inverse of {@link detach}; changes `value` in place. Throws `internal` where a path leads nowhere. */
