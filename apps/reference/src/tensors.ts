@@ -52,6 +52,13 @@ export function toOrt(tensor: NamedTensor): Tensor {
 
 function text(name: string): (bytes: Uint8Array) => string {
   return (bytes) => {
+    if (bytes.includes(0)) {
+      throw new WarmlaneError(
+        'not-supported',
+        `input '${name}': an element has a NUL character, where onnxruntime-node would cut it off`,
+        'Send strings without NUL.',
+      );
+    }
     try {
       return UTF8.decode(bytes);
     } catch (cause) {

@@ -7,9 +7,9 @@ const WAIT_MS = 5000;
 const POLL_MS = 100;
 
 /** Takes the device for this process. Throws `device-busy` naming the holder where it does not become free. */
-export async function lockDevice(folder: string, uuid: string): Promise<void> {
+export async function lockDevice(folder: string, uuid: string, waitMs = WAIT_MS): Promise<void> {
   const file = path.join(folder, `warmlane-${uuid}.lock`);
-  const giveUpMs = performance.now() + WAIT_MS;
+  const giveUpMs = performance.now() + waitMs;
   for (;;) {
     const result = lockFile(file);
     if (!result.held) return;

@@ -1,8 +1,14 @@
 import { parseArgs } from 'node:util';
-import { type ErrorBody, type RuntimeHello, type RuntimeMethods, WarmlaneError } from '@warmlane/contracts';
+import {
+  type ErrorBody,
+  type ProviderName,
+  type RuntimeHello,
+  type RuntimeMethods,
+  WarmlaneError,
+} from '@warmlane/contracts';
 import { type CallContext, type Channel, parentChannel, watchLifeline } from '@warmlane/ipc';
 import { OrtError, OrtRuntime } from '@warmlane/ort';
-import { cpuDevice, type Device } from './device.js';
+import { cpuDevice, cudaDevice, type Device, findGpu } from './device.js';
 import { lockDevice } from './device-lock.js';
 import { libraryDigests } from './environment.js';
 import { Gate } from './gate.js';
@@ -14,13 +20,29 @@ import { dieWithParent } from './process-control.js';
 const EXIT_REFUSED = 75;
 const EXIT_POISONED = 86;
 
+/** How much ONNX Runtime itself writes to stderr, by our level; else its errors only. */
+const ORT_SEVERITY: Partial<Record<string, Start['logSeverity']>> = { trace: 0, debug: 2 };
+
 type RuntimeChannel = Channel<RuntimeMethods, { hello: RuntimeHello; refused: ErrorBody }>;
 
-/** Started by a worker as `main.js runtime|trial --provider cpu|cuda --parent PID`. */
+/** What the arguments say. */
+interface Start {
+  provider: ProviderName;
+  /** Where the locks of devices lie; null for a trial, which works beside the runtime that holds the device. */
+  locks: string | null;
+  logSeverity: 0 | 2 | 3;
+}
+
+/** Started by a worker as `main.js runtime|trial --provider cpu|cuda --parent PID --locks DIR --log-level LEVEL`. */
 async function main(): Promise<void> {
   const { positionals, values } = parseArgs({
     allowPositionals: true,
-    options: { provider: { type: 'string' }, parent: { type: 'string' }, locks: { type: 'string' } },
+    options: {
+      provider: { type: 'string' },
+      parent: { type: 'string' },
+      locks: { type: 'string' },
+      'log-level': { type: 'string' },
+    },
   });
   dieWithParent(Number(values.parent));
   const trial = positionals[0] === 'trial';
@@ -31,7 +53,11 @@ async function main(): Promise<void> {
   const channel: RuntimeChannel = parentChannel();
   channel.onClose(() => process.exit(0));
   try {
-    await start(channel, trial ? null : (values.locks ?? null));
+    await start(channel, {
+      provider: values.provider === 'cuda' ? 'cuda' : 'cpu',
+      locks: trial ? null : (values.locks ?? null),
+      logSeverity: ORT_SEVERITY[values['log-level'] ?? ''] ?? 3,
+    });
   } catch (error) {
     channel.emit('refused', WarmlaneError.from(error).toBody());
     await channel.flush();
@@ -39,16 +65,18 @@ async function main(): Promise<void> {
   }
 }
 
-async function start(channel: RuntimeChannel, locks: string | null): Promise<void> {
-  const { ORT_LIB_DIR: libDir } = process.env;
-  const device = cpuDevice();
-  if (locks !== null && device.uuid !== null) await lockDevice(locks, device.uuid);
-  const runtime = OrtRuntime.load(libDir === undefined ? {} : { libDir });
+async function start(channel: RuntimeChannel, { provider, locks, logSeverity }: Start): Promise<void> {
+  const { ORT_LIB_DIR: libDir, CUDA_VISIBLE_DEVICES: visible } = process.env;
+  const gpu = provider === 'cuda' ? findGpu(visible ?? '0') : null;
+  if (gpu !== null && locks !== null) await lockDevice(locks, gpu.uuid);
+  const runtime = OrtRuntime.load({ logSeverity, ...(libDir === undefined ? {} : { libDir }) });
+  const digests = libraryDigests(runtime.libraryPath);
+  const device = gpu === null ? cpuDevice() : cudaDevice(runtime, gpu);
   const environment = {
     provider: device.provider,
     ...device.environment,
     ort: runtime.version,
-    ...(await libraryDigests(runtime.libraryPath)),
+    ...(await digests),
   };
   serve(channel, runtime, device);
   channel.emit('hello', {
@@ -101,6 +129,7 @@ function serve(channel: RuntimeChannel, runtime: OrtRuntime, device: Device): vo
     await gate.idle();
     lanes.close();
     await plain.close();
+    device.cuda?.close();
     runtime.close();
     setImmediate(() => void channel.flush().then(() => process.exit(0)));
     return {};

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { DeathLedger } from './death-ledger.js';
 
-const own = { external: false };
-const outside = { external: true };
+const own = { external: false, planned: false };
+const outside = { external: true, planned: false };
+const planned = { external: false, planned: true };
 
 describe('the death ledger', () => {
   it('calls the device unhealthy at the fifth death within 60 s', () => {
@@ -17,9 +18,9 @@ describe('the death ledger', () => {
     for (const s of [0, 20, 40, 60, 80, 100, 120]) expect(ledger.record(own, s * 1000)).toBe(false);
   });
 
-  it('does not count signals from outside', () => {
+  it('counts neither signals from outside nor planned ends', () => {
     const ledger = new DeathLedger();
-    for (let n = 0; n < 20; n++) expect(ledger.record(outside, n)).toBe(false);
+    for (let n = 0; n < 20; n++) expect(ledger.record(n % 2 === 0 ? outside : planned, n)).toBe(false);
     for (let n = 0; n < 4; n++) ledger.record(own, n);
     expect(ledger.record(outside, 5)).toBe(false);
     expect(ledger.record(own, 6)).toBe(true);

@@ -8,7 +8,7 @@ export interface DeathLedgerOptions {
 }
 
 /**
- * Counts the deaths of a runtime that were not signals from outside: so many in so short a time mean that the device,
+ * Counts the deaths of a runtime that were neither planned nor signals from outside: so many in so short a time mean that the device,
  * its driver or its libraries are broken, and starting again does not help. Pure: times are passed in.
  */
 export class DeathLedger {
@@ -23,8 +23,8 @@ export class DeathLedger {
   }
 
   /** Takes a death down; true where the device is unhealthy with it. */
-  record(death: Pick<Death, 'external'>, nowMs: number): boolean {
-    if (!death.external) {
+  record(death: Pick<Death, 'external' | 'planned'>, nowMs: number): boolean {
+    if (!death.external && !death.planned) {
       this.#times = [...this.#times.filter((time) => time > nowMs - this.#windowMs), nowMs];
       if (this.#times.length >= this.#limit) this.#unhealthySinceMs ??= nowMs;
     }

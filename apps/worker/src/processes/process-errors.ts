@@ -7,6 +7,8 @@ export interface Death {
   code: number | null;
   /** SIGKILL or SIGTERM that this worker did not send: somebody's hand or the kernel's, not the child's fault. */
   external: boolean;
+  /** This worker wanted another life of it ({@link SupervisedProcess.renew}). */
+  planned: boolean;
   /** For people: `killed from outside (SIGKILL)`, `'lane.run' was not answered within 3000 ms`, `exit code 70`. */
   reason: string;
   /** Time from the start of the process to its end. */

