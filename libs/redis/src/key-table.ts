@@ -52,7 +52,7 @@ const table = {
     type: 'hash',
     owner: 'StatsStore',
     holds: 'counts and nanoseconds of the statistics extension',
-    bound: 'one per version that served; 13 fields, and 8 per batch size seen',
+    bound: 'one per version that served; 15 fields, and 6 per batch size seen',
     ttl: '30 days after the last request',
   },
   plan: {

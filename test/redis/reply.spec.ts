@@ -1,0 +1,179 @@
+import { type AnswerHead, newId } from '@warmlane/contracts';
+import { type Answer, InferenceStore, keys, ReplyReader, ReplyStore } from '@warmlane/redis';
+import { describe, expect, it, vi } from 'vitest';
+import { X } from './documents.fixture.js';
+import { useRedis } from './redis-client.fixture.js';
+
+const fixture = useRedis({ persistence: 'aof' });
+const store = (): ReplyStore => new ReplyStore(fixture.redis);
+const headOf = (bytes: number): AnswerHead => ({
+  ok: true,
+  lane: 'ready',
+  shapeKey: X,
+  worker: 'w-0',
+  timing: { queueMs: 1, gatherMs: 0, copyMs: 0, computeMs: 2 },
+  outputs: [{ name: 'y', dtype: 'uint8', dims: [bytes], bytes, blob: null }],
+});
+const body = (request: string): Buffer => Buffer.from([0, 255, ...Buffer.from(request)]);
+const answer = (request: string, producer: string): Promise<boolean> =>
+  store().answer(request, producer, headOf(body(request).byteLength), [body(request)]);
+
+describe('ReplyStore', () => {
+  it('answers once, however many workers answer at the same time', async () => {
+    const request = newId();
+    const done = await Promise.all(
+      Array.from({ length: 20 }, (_, n) => store().answer(request, 'api', headOf(1), [Buffer.from([n])])),
+    );
+    expect(done.filter(Boolean)).toHaveLength(1);
+    const [read] = await store().read([request]);
+    expect(read?.inline[0]?.[0]).toBe(done.indexOf(true));
+    expect(await fixture.redis.xlen(keys.replies('api'))).toBe(1);
+    expect(await fixture.redis.pttl(keys.reply(request))).toBeGreaterThan(55_000);
+    expect(await fixture.redis.pttl(keys.replies('api'))).toBeGreaterThan(55_000);
+  });
+
+  it('reads binary answers as they are, in order, null where there is none', async () => {
+    await answer('a', 'api');
+    await store().answer('f', 'api', {
+      ok: false,
+      error: { code: 'poison', message: 'm', hint: '', retryable: false },
+    });
+    const [a, none, failed] = await store().read(['a', 'nobody', 'f']);
+    expect(a?.inline[0]?.equals(body('a'))).toBe(true);
+    expect(none).toBeNull();
+    expect(failed?.head).toMatchObject({ ok: false, error: { code: 'poison' } });
+    expect(await store().read([])).toEqual([]);
+    expect(await store().exists('a')).toBe(true);
+    expect(await store().exists('nobody')).toBe(false);
+  });
+
+  it('an answer of another form fails alone', async () => {
+    await fixture.redis.set(keys.reply('bad'), 'garbage');
+    await answer('good', 'api');
+    const [bad, good] = await store().read(['bad', 'good']);
+    expect(bad?.head).toMatchObject({ ok: false, error: { code: 'internal' } });
+    expect(good?.head.ok).toBe(true);
+  });
+});
+
+describe('InferenceStore', () => {
+  it('runs until it is answered, is its owner’s alone, and ends with its answer', async () => {
+    const inferences = new InferenceStore(fixture.redis);
+    const doc = { id: newId(), owner: 'key-1', model: 'rec', version: '1', shapeKey: X, acceptedAt: 1, deadlineAt: 2 };
+    await inferences.create(doc, 3_600_000);
+    expect(await inferences.get(doc.id, 'key-1')).toEqual({ doc, answer: null });
+    expect(await inferences.get(doc.id, 'key-2')).toBeNull();
+    expect(await inferences.get(newId(), 'key-1')).toBeNull();
+    await answer(doc.id, 'api');
+    const done = await inferences.get(doc.id, 'key-1');
+    expect(done?.answer?.inline[0]?.equals(body(doc.id))).toBe(true);
+    expect(await fixture.redis.pttl(keys.result(doc.id))).toBeLessThanOrEqual(60_000);
+    await inferences.remove(doc.id);
+    expect(await inferences.get(doc.id, 'key-1')).toBeNull();
+  });
+});
+
+describe('ReplyReader', () => {
+  const wait = (reader: ReplyReader, request: string): Promise<Answer> =>
+    new Promise((resolve) => reader.expect(request, resolve));
+
+  it('hands an answer out as it comes, not by the sweep of every second', async () => {
+    const producer = newId();
+    const reader = new ReplyReader(fixture.redis, store(), producer);
+    for (let n = 0; n < 20; n += 1) {
+      const request = newId();
+      const waiting = wait(reader, request);
+      await answer(request, producer);
+      await waiting;
+    }
+    expect(reader.swept).toBe(0);
+    await reader.close();
+  });
+
+  it('hands each of 1,000 answers to who waits for it', async () => {
+    const producer = newId();
+    const reader = new ReplyReader(fixture.redis, store(), producer);
+    const requests = Array.from({ length: 1_000 }, () => newId());
+    const waiting = requests.map((request) => wait(reader, request));
+    await Promise.all(requests.map((request) => answer(request, producer)));
+    const answers = await Promise.all(waiting);
+    answers.forEach((got, n) => {
+      expect(got.inline[0]?.equals(body(requests[n] ?? ''))).toBe(true);
+    });
+    expect(reader.size).toBe(0);
+    await reader.close();
+  });
+
+  it('misses nothing while its connection is killed 20 times', async () => {
+    const producer = newId();
+    const reader = new ReplyReader(fixture.redis, store(), producer);
+    const admin = fixture.connect('admin');
+    let kills = 0;
+    let stop = false;
+    const killing = (async () => {
+      while (!stop || kills < 20) {
+        const list = String(await admin.client('LIST'));
+        const id = list
+          .split('\n')
+          .find((line) => line.includes('name=replies '))
+          ?.match(/\bid=(\d+)/)?.[1];
+        if (id !== undefined && (await admin.client('KILL', 'ID', Number(id))) === 1) kills += 1;
+      }
+    })();
+    const settled = vi.fn();
+    let sent = 0;
+    const sendSome = async (): Promise<void> => {
+      const requests = Array.from({ length: 64 }, () => newId());
+      const waiting = requests.map((request) => wait(reader, request).then(settled));
+      await Promise.all(requests.map((request) => answer(request, producer)));
+      sent += requests.length;
+      await Promise.all(waiting);
+    };
+    while (kills < 20) await sendSome();
+    stop = true;
+    await killing;
+    await sendSome();
+    expect(kills).toBeGreaterThanOrEqual(20);
+    expect(settled).toHaveBeenCalledTimes(sent);
+    expect(reader.swept).toBe(0);
+    await reader.close();
+  });
+
+  it('finds answers whose names were lost with the stream', async () => {
+    const producer = newId();
+    const reader = new ReplyReader(fixture.redis, store(), producer);
+    const waiting = wait(reader, 'swept');
+    // Told to nobody's stream, as if Redis had lost this producer's.
+    await answer('swept', 'another');
+    expect((await waiting).head.ok).toBe(true);
+    await vi.waitFor(() => expect(reader.swept).toBe(1));
+    await reader.close();
+  });
+
+  it('goes on after Redis was killed and came back with its append-only file', async () => {
+    const producer = newId();
+    const reader = new ReplyReader(fixture.redis, store(), producer);
+    await fixture.redis.config('SET', 'appendfsync', 'always');
+    await answer('before', producer);
+    const late = wait(reader, 'before-restart');
+    await answer('before-restart', producer);
+    await fixture.server.kill();
+    await fixture.server.restart();
+    expect((await late).head.ok).toBe(true);
+    const after = wait(reader, 'after');
+    expect(await answer('before', producer)).toBe(false);
+    expect(await answer('after', producer)).toBe(true);
+    expect((await after).inline[0]?.equals(body('after'))).toBe(true);
+    await reader.close();
+  });
+
+  it('forgets who no longer waits, and closes twice', async () => {
+    const reader = new ReplyReader(fixture.redis, store(), newId());
+    const settle = vi.fn();
+    reader.expect('r', settle);
+    expect(reader.forget('r')).toBe(true);
+    expect(reader.forget('r')).toBe(false);
+    await Promise.all([reader.close(), reader.close()]);
+    expect(settle).not.toHaveBeenCalled();
+  });
+});
