@@ -71,7 +71,7 @@ describe('BlobStore', () => {
     const ref = await limited.put(Buffer.alloc(1_000), 100);
     await limited.expire(ref, 60_000);
     expect(await fixture.redis.pttl(keys.blob(ref.id))).toBeGreaterThan(50_000);
-    const [, score] = await fixture.redis.zrange(keys.blobReservations(), 0, -1, 'WITHSCORES');
+    const [, score] = await fixture.redis.zrange(keys.blobReservations(), '0', '-1', 'WITHSCORES');
     const [seconds] = await fixture.redis.time();
     expect(Number(score) / 1_000 - Number(seconds)).toBeGreaterThan(50);
   });
