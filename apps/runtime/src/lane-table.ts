@@ -83,7 +83,7 @@ export class LaneTable {
         if (turn === null) {
           return { captureMs: null, graph: 'other work on the device left no quiet moment for the capture' };
         }
-        if (turn.value.captureMs !== null || (!turn.value.retry && attempt === 1)) return withoutRetry(turn.value);
+        if (!turn.value.broken) return withoutRetry(turn.value);
         // A broken capture leaves the session's stream in an unknown state: whatever comes next needs a new one.
         const again = turn.value.retry && attempt < CAPTURE_TRIES;
         await this.gate.shared(() => session.rebuild(again));

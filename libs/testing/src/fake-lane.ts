@@ -98,7 +98,7 @@ export class FakeLane implements LaneSessionPort {
   capture(): Capture {
     this.#enter();
     this.#captured = this.#options.graphs === true;
-    return { captureMs: this.#captured ? 1 : null, graph: this.graph, retry: false };
+    return { captureMs: this.#captured ? 1 : null, graph: this.graph, retry: false, broken: false };
   }
 
   run(inputs: readonly NamedTensor[], names?: readonly string[] | null): RunResult {

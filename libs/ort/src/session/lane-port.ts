@@ -22,8 +22,10 @@ export interface Capture {
   captureMs: number | null;
   /** `captured`, or why there is none. */
   graph: string;
-  /** No graph now, and another try may have one: something else disturbed the capture. Call `rebuild` first. */
+  /** No graph now, and another try may give one: something else on the device disturbed the capture. */
   retry: boolean;
+  /** The capture failed half-way: the lane does not run any more before `rebuild` and `first`. */
+  broken: boolean;
 }
 
 /**

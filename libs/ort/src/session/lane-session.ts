@@ -64,6 +64,7 @@ export class LaneSession implements LaneSessionPort, Disposable {
   #graph: string;
   #mayCapture: boolean;
   #captured = false;
+  #broken = false;
 
   private constructor(runtime: OrtRuntime, spec: LaneSpec & { metadata: ModelMetadata }, made: Made) {
     this.#runtime = runtime;
@@ -105,9 +106,16 @@ export class LaneSession implements LaneSessionPort, Disposable {
     return this.#inFlight.closed;
   }
 
+  #enter(): void {
+    if (this.#broken) {
+      throw new OrtError('fail', `the capture of this lane failed: ${this.#graph}`, 'Call rebuild, then first.');
+    }
+    this.#inFlight.enter();
+  }
+
   async first(inputs: readonly NamedTensor[]): Promise<FirstRun> {
     const given = matchInputs(this.inputs, inputs);
-    this.#inFlight.enter();
+    this.#enter();
     try {
       this.#parts.write(given);
       const start = performance.now();
@@ -122,7 +130,7 @@ export class LaneSession implements LaneSessionPort, Disposable {
   }
 
   capture(): Capture {
-    this.#inFlight.enter();
+    this.#enter();
     try {
       return this.#captureNow();
     } finally {
@@ -131,11 +139,11 @@ export class LaneSession implements LaneSessionPort, Disposable {
   }
 
   #captureNow(): Capture {
-    if (!this.#mayCapture) return { captureMs: null, graph: this.#graph, retry: false };
+    if (!this.#mayCapture) return { captureMs: null, graph: this.#graph, retry: false, broken: false };
     if (!this.#parts.fullyBound) {
       this.#mayCapture = false;
       this.#graph = "an output's shape is not known before the run";
-      return { captureMs: null, graph: this.#graph, retry: false };
+      return { captureMs: null, graph: this.#graph, retry: false, broken: false };
     }
     const start = performance.now();
     try {
@@ -145,11 +153,12 @@ export class LaneSession implements LaneSessionPort, Disposable {
       if (!(error instanceof OrtError)) throw error;
       this.#mayCapture = false;
       this.#graph = error.message;
-      return { captureMs: null, graph: error.message, retry: error.brokeCapture };
+      this.#broken = true;
+      return { captureMs: null, graph: error.message, retry: error.brokeCapture, broken: true };
     }
     this.#captured = true;
     this.#graph = 'captured';
-    return { captureMs: performance.now() - start, graph: this.#graph, retry: false };
+    return { captureMs: performance.now() - start, graph: this.#graph, retry: false, broken: false };
   }
 
   #runEntries(): Record<string, string> {
@@ -169,6 +178,7 @@ export class LaneSession implements LaneSessionPort, Disposable {
       this.#parts = made.parts;
       this.#mayCapture = made.mayCapture;
       this.#captured = false;
+      this.#broken = false;
       this.#graph = withGraph ? made.graph : reason;
     } finally {
       this.#inFlight.leave();
@@ -178,7 +188,7 @@ export class LaneSession implements LaneSessionPort, Disposable {
   run(inputs: readonly NamedTensor[], names?: readonly string[] | null): RunResult {
     const given = matchInputs(this.inputs, inputs);
     const positions = pickOutputs(this.#parts.outputNames, names);
-    this.#inFlight.enter();
+    this.#enter();
     try {
       const start = performance.now();
       this.#parts.write(given);
@@ -191,7 +201,7 @@ export class LaneSession implements LaneSessionPort, Disposable {
   /** One run on this thread over what lies in the input buffers already: see `inputView`. */
   runInPlace(names?: readonly string[] | null): RunResult {
     const positions = pickOutputs(this.#parts.outputNames, names);
-    this.#inFlight.enter();
+    this.#enter();
     try {
       const start = performance.now();
       this.#parts.upload();
@@ -216,7 +226,7 @@ export class LaneSession implements LaneSessionPort, Disposable {
     if (this.#captured) {
       throw new OrtError('not-supported', 'a captured graph belongs to the thread that captured it', 'Call run.');
     }
-    this.#inFlight.enter();
+    this.#enter();
     try {
       const start = performance.now();
       this.#parts.write(given);
