@@ -1,0 +1,108 @@
+import { type ClassStore, classQueueName, type Holders } from '@warmlane/redis';
+import type { Logger } from 'pino';
+import type { HeldModel } from '../ports.js';
+import { ADOPTED_IDLE_MS, CLASS_KEPT_MS } from './serving.settings.js';
+import type { Subscriptions } from './subscriptions.js';
+
+interface Orphan {
+  /** Since when the class has no live holder, and since when its queue is empty as well. */
+  emptySince: number | null;
+}
+
+/**
+ * A class queue whose last holder died or left still holds jobs. Nothing is moved: a worker of the model consumes the
+ * queue in fallback mode until a holder lives again, and lets it go once it is empty. BullMQ gives each job to one
+ * worker, so any number of adopters is right.
+ */
+export class Adoption {
+  readonly #models = new Map<string, HeldModel>();
+  readonly #orphans = new Map<string, Orphan>();
+  #looking: Promise<void> | null = null;
+
+  constructor(
+    private readonly deps: {
+      worker: string;
+      classes: ClassStore;
+      holders: Holders;
+      subscriptions: Subscriptions;
+      log: Logger;
+    },
+  ) {}
+
+  add(model: HeldModel): void {
+    this.#models.set(`${model.name}/${model.version}`, model);
+  }
+
+  /** Lets the model's adopted queues go; resolves when nothing of them runs. */
+  async drop(model: HeldModel): Promise<void> {
+    this.#models.delete(`${model.name}/${model.version}`);
+    const prefix = classQueueName(model.name, model.version, '');
+    const adopted = this.deps.subscriptions.fallbackQueues().filter((queue) => queue.startsWith(prefix));
+    await Promise.all(adopted.map((queue) => this.deps.subscriptions.removeFallback(queue)));
+  }
+
+  /** Looks through the class queues of the held models. One look at a time; a failed one is repeated by the next. */
+  look(): Promise<void> {
+    this.#looking ??= this.#lookAtAll()
+      .catch((error: unknown) => this.deps.log.warn({ err: error }, 'could not look for class queues without a holder'))
+      .finally(() => {
+        this.#looking = null;
+      });
+    return this.#looking;
+  }
+
+  async #lookAtAll(): Promise<void> {
+    for (const model of this.#models.values()) {
+      const classes = await this.deps.classes.list(model.name, model.version);
+      await Promise.all(classes.map((shapeClass) => this.#lookAt(model, shapeClass)));
+    }
+  }
+
+  async #lookAt(model: HeldModel, shapeClass: string): Promise<void> {
+    const { subscriptions, holders, classes, worker } = this.deps;
+    const queue = classQueueName(model.name, model.version, shapeClass);
+    if (subscriptions.hasLane(queue)) {
+      this.#orphans.delete(queue);
+      return;
+    }
+    // An entry of this worker is one that its dead runtime left behind: no lane here holds the class.
+    const live = (await holders.of(model.name, model.version, shapeClass)).filter(
+      (holder) => !holder.startsWith(`${worker}:`),
+    );
+    if (live.length > 0) {
+      this.#orphans.delete(queue);
+      if (subscriptions.hasFallback(queue)) this.#release(queue);
+      return;
+    }
+    const jobs = (await classes.jobs(model.name, model.version, shapeClass)) + subscriptions.active(queue);
+    const orphan = this.#orphans.get(queue) ?? { emptySince: null };
+    this.#orphans.set(queue, orphan);
+    if (jobs > 0) {
+      orphan.emptySince = null;
+      if (!subscriptions.hasFallback(queue) && !subscriptions.hasLane(queue) && this.#holds(model)) {
+        this.deps.log.info({ queue, jobs }, 'a class queue has no live holder: served by the fallback');
+        await subscriptions.addFallback(queue);
+      }
+      return;
+    }
+    orphan.emptySince ??= performance.now();
+    const emptyMs = performance.now() - orphan.emptySince;
+    if (subscriptions.hasFallback(queue)) {
+      if (emptyMs >= ADOPTED_IDLE_MS) this.#release(queue);
+    } else if (emptyMs >= CLASS_KEPT_MS && (await classes.drop(model.name, model.version, shapeClass))) {
+      this.#orphans.delete(queue);
+    }
+  }
+
+  #holds(model: HeldModel): boolean {
+    return this.#models.has(`${model.name}/${model.version}`);
+  }
+
+  /** Not awaited: closing waits for what runs, and the other queues should not. */
+  #release(queue: string): void {
+    this.deps.log.info({ queue }, 'the fallback lets a class queue go');
+    this.deps.subscriptions.removeFallback(queue).catch((error: unknown) => {
+      this.deps.log.warn({ err: error, queue }, 'an adopted queue was not closed in order');
+    });
+  }
+}

@@ -1,0 +1,120 @@
+import { type AnswerHead, type ClassJob, classJobSchema, type NamedTensor, WarmlaneError } from '@warmlane/contracts';
+import type { BlobStore, RedisClock, ReplyStore, StatsStore } from '@warmlane/redis';
+import { type Job, UnrecoverableError } from 'bullmq';
+import type { Logger } from 'pino';
+import type { Executor } from './executor.js';
+import { inputBlobs, loadInputs } from './inputs.js';
+import { ANSWER_BLOB_TTL_MS, ANSWER_INLINE_BYTES, ANSWER_TTL_MS } from './serving.settings.js';
+import { deadlineExceeded } from './work.js';
+
+interface Answer {
+  head: AnswerHead;
+  /** One entry per output: its bytes, or null where it is a blob. */
+  inline: (Uint8Array | null)[];
+}
+
+/** From a job to its answer. The job itself returns nothing: the answer is written before it completes, and only once. */
+export class RequestHandler {
+  constructor(
+    private readonly deps: {
+      worker: string;
+      clock: RedisClock;
+      replies: ReplyStore;
+      blobs: BlobStore;
+      executor: Executor;
+      stats: StatsStore;
+      log: Logger;
+    },
+  ) {}
+
+  /** Never rejects for what a request may bring along; a job that is none of ours fails unanswered. */
+  async handle(job: Job<ClassJob, void, string>, started: (waitedMs: number) => void): Promise<void> {
+    const arrivedAt = this.deps.clock.now();
+    const parsed = classJobSchema.safeParse(job.data);
+    if (!parsed.success) {
+      started(0);
+      throw new UnrecoverableError(JSON.stringify(notOurs(job, parsed.error.message).toBody()));
+    }
+    const request = parsed.data;
+    const queueMs = Math.max(0, arrivedAt - request.enqueuedAt);
+    started(queueMs);
+    const again = request.repeat || job.attemptsStarted > 1;
+    if (!(again && (await this.deps.replies.exists(request.request)))) {
+      const { head, inline } = await this.#answer(request, arrivedAt, queueMs, again);
+      await this.deps.replies.answer(request.request, request.producer, head, inline, ANSWER_TTL_MS);
+    }
+    this.#unlink(request);
+  }
+
+  async #answer(request: ClassJob, arrivedAt: number, queueMs: number, again: boolean): Promise<Answer> {
+    try {
+      if (request.deadlineAt <= arrivedAt) throw deadlineExceeded(request);
+      const loadingAt = performance.now();
+      const inputs = await loadInputs(request, this.deps.blobs);
+      const loadMs = performance.now() - loadingAt;
+      const { lane, run, startedAt } = await this.deps.executor.execute(request, inputs, arrivedAt, again);
+      const timing = {
+        queueMs,
+        gatherMs: Math.max(0, startedAt - arrivedAt - loadMs),
+        copyMs: loadMs + run.copyMs,
+        computeMs: run.computeMs,
+      };
+      this.deps.stats.execution(request.model, request.version, {
+        batchSize: 1,
+        computeInputNs: timing.copyMs * 1e6,
+        computeInferNs: run.computeMs * 1e6,
+        computeOutputNs: 0,
+      });
+      const outputs = await this.#store(request, run.outputs);
+      return {
+        head: {
+          ok: true,
+          lane,
+          shapeKey: request.shapeKey,
+          worker: this.deps.worker,
+          timing,
+          outputs: outputs.described,
+        },
+        inline: outputs.inline,
+      };
+    } catch (thrown) {
+      const error = WarmlaneError.from(thrown);
+      if (error.code === 'internal') this.deps.log.error({ err: thrown, request: request.request }, 'a request failed');
+      return { head: { ok: false, error: error.toBody() }, inline: [] };
+    }
+  }
+
+  /** Small outputs go with the answer; where they are too large in sum, each becomes a blob. */
+  async #store(request: ClassJob, outputs: readonly NamedTensor[]) {
+    const bytes = outputs.reduce((sum, output) => sum + output.data.byteLength, 0);
+    const describe = ({ name, dtype, dims, data }: NamedTensor) => ({ name, dtype, dims, bytes: data.byteLength });
+    if (bytes <= ANSWER_INLINE_BYTES) {
+      return {
+        described: outputs.map((output) => ({ ...describe(output), blob: null })),
+        inline: outputs.map((output) => output.data),
+      };
+    }
+    const ttlMs = request.answerBlobTtlMs ?? ANSWER_BLOB_TTL_MS;
+    const described = await Promise.all(
+      outputs.map(async (output) => ({ ...describe(output), blob: await this.deps.blobs.put(output.data, ttlMs) })),
+    );
+    return { described, inline: outputs.map(() => null) };
+  }
+
+  /** Only now that the answer is written: a run that is tried again needs the inputs. */
+  #unlink(request: ClassJob): void {
+    for (const blob of inputBlobs(request)) {
+      this.deps.blobs.unlink(blob).catch((error: unknown) => {
+        this.deps.log.warn({ err: error, blob: blob.id }, 'an input blob was not deleted; it expires by itself');
+      });
+    }
+  }
+}
+
+function notOurs(job: Job, why: string): WarmlaneError {
+  return new WarmlaneError(
+    'bad-request',
+    `job ${job.id ?? ''} of queue ${job.queueName} is not of this version's form: ${why}`,
+    'Produce through the client library or the queue `inference`.',
+  );
+}

@@ -1,0 +1,161 @@
+import { CreditLedger, deviceCredit } from '@warmlane/lanes';
+import {
+  type BlobStore,
+  ClassStore,
+  classQueueName,
+  coldQueueName,
+  type Holders,
+  type RedisClock,
+  type ReplyStore,
+  type StatsStore,
+} from '@warmlane/redis';
+import type { Redis } from 'ioredis';
+import type { Logger } from 'pino';
+import type { HeldModel, LaneListener, LanesPort, ReadyLane } from '../ports.js';
+import { Adoption } from './adoption.js';
+import { Executor } from './executor.js';
+import { RequestHandler } from './request-handler.js';
+import { ADOPT_EVERY_MS, type ServingOptions, SWEEP_MS } from './serving.settings.js';
+import { Subscriptions } from './subscriptions.js';
+import { Suspects } from './suspects.js';
+
+export interface ServingDeps {
+  /** This worker's id. */
+  worker: string;
+  /** Shared by all queue Workers: each adds one blocking connection of its own. */
+  redis: Redis;
+  clock: RedisClock;
+  blobs: BlobStore;
+  replies: ReplyStore;
+  stats: StatsStore;
+  holders: Holders;
+  lanes: LanesPort;
+  log: Logger;
+  options: ServingOptions;
+}
+
+/** How many jobs are active here, at most so far, and at most allowed. */
+export interface ServingLoad {
+  active: number;
+  maxActive: number;
+  limit: number;
+}
+
+/** Consumes the queues of what this worker holds, and answers their requests. */
+export class ServingService implements LaneListener {
+  readonly #ledger: CreditLedger;
+  readonly #executor: Executor;
+  readonly #subscriptions: Subscriptions;
+  readonly #adoption: Adoption;
+  readonly #timers: NodeJS.Timeout[] = [];
+  #closing: Promise<void> | null = null;
+
+  constructor(private readonly deps: ServingDeps) {
+    const { worker, redis, clock, lanes, log, options } = deps;
+    this.#ledger = new CreditLedger(deviceCredit(options.largestBatch));
+    this.#executor = new Executor(lanes, clock, new Suspects(redis), options);
+    const handler = new RequestHandler({
+      worker,
+      clock,
+      replies: deps.replies,
+      blobs: deps.blobs,
+      executor: this.#executor,
+      stats: deps.stats,
+      log,
+    });
+    this.#subscriptions = new Subscriptions({
+      redis,
+      worker,
+      ledger: this.#ledger,
+      process: (job, started) => handler.handle(job, started),
+      onError: (queue, error) => log.error({ err: error, queue }, 'a queue worker reported an error'),
+    });
+    this.#adoption = new Adoption({
+      worker,
+      classes: new ClassStore(redis),
+      holders: deps.holders,
+      subscriptions: this.#subscriptions,
+      log,
+    });
+  }
+
+  get load(): ServingLoad {
+    return { active: this.#ledger.active, maxActive: this.#ledger.maxActive, limit: this.#ledger.limit };
+  }
+
+  /** Listens to the lanes and starts consuming. The clock must be in step already. */
+  start(): void {
+    if (this.#timers.length > 0) return;
+    this.#every(SWEEP_MS, () => {
+      this.#executor.sweep();
+      this.#subscriptions.rebalance(performance.now());
+    });
+    this.#every(ADOPT_EVERY_MS, () => void this.#adoption.look());
+    this.deps.lanes.listen(this);
+  }
+
+  async laneReady(lane: ReadyLane): Promise<void> {
+    this.#executor.addLane(lane);
+    await this.#subscriptions.addLane(queueOf(lane), lane.id);
+  }
+
+  async laneLeaving(lane: ReadyLane): Promise<void> {
+    await this.#subscriptions.removeLane(queueOf(lane), lane.id, () => this.#executor.removeLane(lane.id));
+    await this.#executor.lanes.idle(lane.id);
+  }
+
+  laneGone(lane: ReadyLane): void {
+    this.#executor.removeLane(lane.id);
+    this.#subscriptions.demote(queueOf(lane), lane.id);
+  }
+
+  async modelHeld(model: HeldModel): Promise<void> {
+    this.#adoption.add(model);
+    await this.#subscriptions.addFallback(coldQueueName(model.name, model.version));
+  }
+
+  async modelDropped(model: HeldModel): Promise<void> {
+    await Promise.all([
+      this.#adoption.drop(model),
+      this.#subscriptions.removeFallback(coldQueueName(model.name, model.version)),
+    ]);
+  }
+
+  /**
+   * Unsubscribes and finishes what runs. Resolves when that is done or `limitMs` passed (with Redis away closing a queue
+   * does not end). Idempotent.
+   */
+  close(limitMs: number): Promise<void> {
+    this.#closing ??= this.#close(limitMs);
+    return this.#closing;
+  }
+
+  async #close(limitMs: number): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    // Deadlines still count for what waits.
+    const sweeping = setInterval(() => this.#executor.sweep(), SWEEP_MS);
+    let limit: NodeJS.Timeout | undefined;
+    const late = new Promise<'late'>((resolve) => {
+      limit = setTimeout(() => resolve('late'), limitMs);
+    });
+    const ended = await Promise.race([this.#subscriptions.close(), late]);
+    clearTimeout(limit);
+    clearInterval(sweeping);
+    if (ended === 'late') {
+      this.deps.log.warn(
+        { ...this.load, limitMs },
+        'closed before every request was answered; others will run them again',
+      );
+    }
+  }
+
+  #every(ms: number, run: () => void): void {
+    const timer = setInterval(run, ms);
+    timer.unref();
+    this.#timers.push(timer);
+  }
+}
+
+function queueOf(lane: ReadyLane): string {
+  return classQueueName(lane.model, lane.version, lane.class);
+}
