@@ -6,7 +6,7 @@ import {
   type RuntimeMethods,
   WarmlaneError,
 } from '@warmlane/contracts';
-import { LaneSession, type OrtRuntime, readModelMetadata } from '@warmlane/ort';
+import { type Capture, LaneSession, type OrtRuntime, readModelMetadata } from '@warmlane/ort';
 import type { Device } from './device.js';
 import type { Gate } from './gate.js';
 
@@ -24,6 +24,7 @@ interface Lane {
 const LEAST_RUNS = 10;
 /** Captures of one lane that something else broke. */
 const CAPTURE_TRIES = 3;
+const NO_QUIET_MOMENT = 'not captured: other work on the device left no quiet moment for it';
 
 /** The lanes of this process by id. Serving methods are synchronous on purpose: one run at a time, on one thread. */
 export class LaneTable {
@@ -77,18 +78,16 @@ export class LaneTable {
     const lane = this.#lane(id);
     const { session } = lane;
     try {
-      if (session.provider === 'cpu') return withoutRetry(session.capture());
+      if (session.provider === 'cpu') return resultOf(session.capture());
       for (let attempt = 1; ; attempt++) {
         const turn = await this.gate.alone(() => session.capture());
-        if (turn === null) {
-          return { captureMs: null, graph: 'other work on the device left no quiet moment for the capture' };
-        }
-        if (!turn.value.broken) return withoutRetry(turn.value);
-        // A broken capture leaves the session's stream in an unknown state: whatever comes next needs a new one.
-        const again = turn.value.retry && attempt < CAPTURE_TRIES;
+        if (turn === null) return { captureMs: null, graph: NO_QUIET_MOMENT };
+        const { broken, retry } = turn.value;
+        if (!broken) return resultOf(turn.value);
+        const again = retry && attempt < CAPTURE_TRIES;
         await this.gate.shared(() => session.rebuild(again));
         await this.gate.shared(() => session.first(lane.firstInputs));
-        if (!again) return withoutRetry(turn.value);
+        if (!again) return resultOf(turn.value);
       }
     } finally {
       lane.firstInputs = [];
@@ -170,9 +169,6 @@ export function chooseProvider(
   return chosen;
 }
 
-function withoutRetry({ captureMs, graph }: { captureMs: number | null; graph: string }): {
-  captureMs: number | null;
-  graph: string;
-} {
+function resultOf({ captureMs, graph }: Capture): RuntimeMethods['lane.capture']['result'] {
   return { captureMs, graph };
 }
