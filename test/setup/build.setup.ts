@@ -1,10 +1,13 @@
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 /** Once before a project's files: the programs that its tests start are those of the present sources. */
 export async function setup(): Promise<void> {
   const root = fileURLToPath(new URL('../../', import.meta.url));
+  // A machine that the compiled project was brought to has no compiler.
+  if (!existsSync(`${root}node_modules/typescript`)) return;
   try {
     await promisify(execFile)(process.execPath, ['node_modules/typescript/bin/tsc', '-b', 'tsconfig.build.json'], {
       cwd: root,
