@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseModelOptions } from '@warmlane/contracts';
@@ -12,6 +12,7 @@ import {
   OrtRuntime,
   PlainSession,
   readModelMetadata,
+  TensorValue,
 } from '@warmlane/ort';
 import {
   addSubModel,
@@ -151,12 +152,31 @@ describe('placement', () => {
   });
 });
 
-describe('initialisers and optimised models', () => {
-  it('can be replaced by values of ours, and written', () => {
+describe('weights', () => {
+  const model = { bytes: matMulModel(4) };
+  const x = floats('x', [2, 4], [1, 2, 3, 4, 5, 6, 7, 8]);
+  const eye = floats('w', [4, 4], [2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 2]);
+
+  it('are shared by sessions that were given them', async () => {
+    const shared = TensorValue.onHost(runtime, eye);
+    const initializers = new Map([['w', shared]]);
+    const sessions = await Promise.all([1, 2].map(() => PlainSession.create(runtime, { model, ...cpu, initializers })));
+    for (const session of sessions) {
+      expect(floatsOf(session.run([x]).outputs[0] ?? x)).toEqual([2, 4, 6, 8, 10, 12, 14, 16]);
+      session.close();
+    }
+    shared.close();
+    shared.close();
+    expect(() => shared.pointer).toThrow(/closed/);
+  });
+
+  it('lie in the optimised model, which loads again', async () => {
     const optimizedModelPath = path.join(dir, 'optimised.onnx');
-    const session = createSessionSync(runtime, { model: { bytes: matMulModel() }, ...cpu, optimizedModelPath });
-    session.close();
-    expect(existsSync(optimizedModelPath)).toBe(true);
+    const first = await PlainSession.create(runtime, { model, ...cpu, optimizedModelPath });
+    const again = await PlainSession.create(runtime, { model: { path: optimizedModelPath }, ...cpu });
+    expect(again.run([x]).outputs).toEqual(first.run([x]).outputs);
+    first.close();
+    again.close();
   });
 });
 

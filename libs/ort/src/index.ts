@@ -17,3 +17,4 @@ export {
   readModelMetadata,
   type SessionSpec,
 } from './session/session.js';
+export { TensorValue } from './session/tensor-value.js';

@@ -8,7 +8,6 @@ import {
   WarmlaneError,
 } from '@warmlane/contracts';
 import type { CudaRuntime } from '../native/cuda-runtime.js';
-import type { ValueHandle } from '../native/handle.js';
 import { OrtError, type OrtReason } from '../native/ort-error.js';
 import { CudaLaneMemory } from './cuda-lane-memory.js';
 import { InFlight } from './in-flight.js';
@@ -17,6 +16,7 @@ import { LaneParts } from './lane-parts.js';
 import type { Capture, FirstRun, LaneSessionPort, RunResult } from './lane-port.js';
 import type { OrtRuntime } from './ort-runtime.js';
 import { createSession, type ModelSource, NO_OPTIONS, type OrtSession, readModelMetadata } from './session.js';
+import type { TensorValue } from './tensor-value.js';
 import { freeDimensionsOf, matchInputs, pickOutputs } from './tensors.js';
 
 export interface LaneSpec {
@@ -34,8 +34,11 @@ export interface LaneSpec {
   outputs?: readonly string[];
   /** CUDA only: the device and who copies. It must outlive the lane. */
   cuda?: CudaRuntime;
-  /** Values that stand in for initialisers of the model; they must outlive the lane. */
-  initializers?: ReadonlyMap<string, ValueHandle>;
+  /**
+   * Values that stand in for initialisers of the model, by name; they must outlive the lane. ONNX Runtime takes a name
+   * that the model does not have in silence.
+   */
+  initializers?: ReadonlyMap<string, TensorValue>;
 }
 
 const NO_GRAPH_YET = 'not captured yet';

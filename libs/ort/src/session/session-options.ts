@@ -1,6 +1,6 @@
 import type { ParsedOptions, ProviderName } from '@warmlane/contracts';
 import { check, type OrtApi, textAt } from '../native/api.js';
-import type { SessionOptionsHandle, ValueHandle } from '../native/handle.js';
+import type { SessionOptionsHandle } from '../native/handle.js';
 import { type CudaOptionsHandle, filled, Handle, type Out, type Pointer } from '../native/handle.js';
 import { OrtError } from '../native/ort-error.js';
 import { defaultAllocator } from '../native/value.js';
@@ -27,7 +27,7 @@ export interface NativeOptionsSpec {
   /** Where the optimised model is written at creation. */
   optimizedModelPath?: string;
   /** Values that stand in for the model's initialisers, by name; they must outlive the session. */
-  initializers?: ReadonlyMap<string, ValueHandle>;
+  initializers?: ReadonlyMap<string, { pointer: Pointer<'Value'> }>;
 }
 
 export interface NativeOptions {

@@ -1,6 +1,6 @@
 import type { ModelMetadata, ParsedOptions, ProviderName } from '@warmlane/contracts';
 import { callAsync, check, type OrtApi } from '../native/api.js';
-import { filled, Handle, type Out, type Pointer, type SessionHandle, type ValueHandle } from '../native/handle.js';
+import { filled, Handle, type Out, type Pointer, type SessionHandle } from '../native/handle.js';
 import { HostBuffer } from '../native/host-buffer.js';
 import { OrtError } from '../native/ort-error.js';
 import { type AllocatorStats, readAllocatorStats } from './allocator-stats.js';
@@ -8,6 +8,7 @@ import { readMetadata } from './metadata.js';
 import type { OrtRuntime } from './ort-runtime.js';
 import { nodesOff, type Placement, RECORD_PLACEMENT, readPlacement } from './placement.js';
 import { buildSessionOptions, type NativeOptions } from './session-options.js';
+import type { TensorValue } from './tensor-value.js';
 
 /** A model by its file (external data is found beside it) or by its bytes (which have no external data). */
 export type ModelSource = { path: string } | { bytes: Uint8Array };
@@ -28,8 +29,11 @@ export interface SessionSpec {
   config?: Readonly<Record<string, string>>;
   /** The optimised model is written there at creation. */
   optimizedModelPath?: string;
-  /** Values that stand in for initialisers of the model; they must outlive the session. */
-  initializers?: ReadonlyMap<string, ValueHandle>;
+  /**
+   * Values that stand in for initialisers of the model, by name; they must outlive the session. ONNX Runtime takes a name
+   * that the model does not have in silence.
+   */
+  initializers?: ReadonlyMap<string, TensorValue>;
 }
 
 export const NO_OPTIONS: ParsedOptions = { provider: {}, session: {}, run: {} };
