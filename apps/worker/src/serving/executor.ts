@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { type ClassJob, type LaneRun, type NamedTensor, WarmlaneError } from '@warmlane/contracts';
+import { type ClassJob, type ErrorCode, type LaneRun, type NamedTensor, WarmlaneError } from '@warmlane/contracts';
 import type { RedisClock } from '@warmlane/redis';
 import { isProcessDeath, type LanesPort, type ReadyLane } from '../ports.js';
 import { LaneIndex, laneKey } from './lane-index.js';
+import { Pipeline } from './pipeline.js';
 import { Pump } from './pump.js';
 import { FALLBACK_DEPTH, LANE_DEPTH, LIMIT_FACTOR, RETRY_START_MS, type ServingOptions } from './serving.settings.js';
 import type { Suspects } from './suspects.js';
@@ -17,6 +18,7 @@ export class Executor {
   readonly lanes = new LaneIndex();
   readonly #onLanes: Pump<Work>;
   readonly #onFallback: Pump<Work>;
+  readonly #pipeline = new Pipeline();
   readonly #trials: Trials;
 
   constructor(
@@ -101,19 +103,22 @@ export class Executor {
       return;
     }
     await this.#run(work, 'ready', async () => {
+      const run = this.#pipeline.enter(Math.max(this.options.laneLimitMs, lane.p50Ms * LIMIT_FACTOR));
       this.lanes.begin(lane.id);
       try {
-        const timeoutMs = Math.max(this.options.laneLimitMs, lane.p50Ms * LIMIT_FACTOR);
-        const run = await this.port.runOn(lane.id, work.inputs, work.request.outputs, { timeoutMs });
-        this.port.observe(lane.id, run.computeMs);
-        return run;
+        const result = await this.port.runOn(lane.id, work.inputs, work.request.outputs, { timeoutMs: run.timeoutMs });
+        run.end();
+        this.port.observe(lane.id, result.computeMs);
+        return result;
       } catch (thrown) {
-        if (isGone(thrown)) {
-          // Its `gone` may come only after this: without it the work would be routed here again.
-          this.removeLane(lane.id);
-          throw new Reroute(isSuspicious(thrown));
-        }
-        throw thrown;
+        // A runtime that died had begun only the first of the runs that were sent to it.
+        const suspect = isSuspicious(thrown) && run.isFirst;
+        if (isProcessDeath(thrown) === null) run.end();
+        else this.#pipeline.clear();
+        if (!isGone(thrown)) throw thrown;
+        // Its `gone` may come only after this: without it the work would be routed here again.
+        this.removeLane(lane.id);
+        throw new Reroute(suspect);
       } finally {
         this.lanes.end(lane.id);
       }
@@ -149,10 +154,12 @@ export class Executor {
   }
 }
 
+const GONE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['not-ready', 'worker-gone', 'not-found']);
+
 /** The run did not end because its lane or its process is away, not because of what was run. */
 function isGone(thrown: unknown): boolean {
   if (isProcessDeath(thrown) !== null) return true;
-  return thrown instanceof WarmlaneError && (thrown.code === 'not-ready' || thrown.code === 'worker-gone');
+  return thrown instanceof WarmlaneError && GONE.has(thrown.code);
 }
 
 /** The process died under the run, and nobody outside killed it. */
