@@ -37,7 +37,15 @@ module.exports = {
       'libs/observability',
       'libs/process',
     ]),
-    only('apps/cli', ['libs/contracts', 'libs/redis', 'libs/queues', 'libs/ort', 'libs/observability', 'libs/process']),
+    only('apps/cli', [
+      'libs/contracts',
+      'libs/ipc',
+      'libs/queues',
+      'libs/lanes',
+      'libs/ort',
+      'libs/observability',
+      'libs/process',
+    ]),
     {
       // Loading a broken native library may end the process: only a program of its own does it.
       name: 'cli-loads-ort-in-its-probe',

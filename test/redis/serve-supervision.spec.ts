@@ -52,6 +52,7 @@ async function serve(worker: string, env: NodeJS.ProcessEnv = {}): Promise<{ ser
     settings: readSettings({ http: '127.0.0.1:0', device: 'cpu' }, env, folder),
     env: { ...process.env, EVENTS: join(folder, 'events') },
     log: (text) => log.push(text),
+    logFd: 2,
     appMain: (app) => join(folder, `${app}.mjs`),
     onReady: (address) => log.push(`ready ${printAddress(address)}`),
   });
@@ -140,6 +141,7 @@ describe('serve', () => {
       settings: readSettings({ http: address, device: 'cpu' }, {}, folder),
       env: process.env,
       log: () => undefined,
+      logFd: 2,
       appMain: () => '',
       onReady: () => undefined,
     });

@@ -2,7 +2,7 @@ import { SetupError } from '@warmlane/process';
 import type { Command } from 'commander';
 import { type Flags, readSettings } from '../config/settings.schema.js';
 import { appMain } from '../project-paths.js';
-import { startApp } from './app-process.js';
+import { STDERR, startApp } from './app-process.js';
 import { childEnv } from './child-env.js';
 
 /** `warmlane api` and `warmlane worker`: one app alone, for machines that share a Redis. */
@@ -38,7 +38,7 @@ async function runAlone(app: 'api' | 'worker', flags: Flags): Promise<void> {
     http: settings.http,
     redisUrl: settings.redis,
   });
-  const running = startApp(appMain(app), env);
+  const running = startApp(appMain(app), env, STDERR);
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => running.signal('SIGTERM'));
   }

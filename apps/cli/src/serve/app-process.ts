@@ -8,16 +8,17 @@ export interface RunningProcess {
   signal(signal: NodeJS.Signals): void;
 }
 
-const STDERR = 2;
+export const STDERR = 2;
 
 /**
- * Starts one of our apps. Its stdout and stderr are our stderr, so that stdout carries our own lines alone. Descriptor 3
- * is its lifeline. It leads its own process group: a Ctrl-C at the terminal reaches only us, and we keep the order.
+ * Starts one of our apps. Its stdout and stderr both go to `logFd`, never to our stdout, which carries our own lines
+ * alone. Descriptor 3 is its lifeline. It leads its own process group: a Ctrl-C at the terminal reaches only us, and we
+ * keep the order.
  */
-export function startApp(main: string, env: NodeJS.ProcessEnv): RunningProcess {
+export function startApp(main: string, env: NodeJS.ProcessEnv, logFd: number): RunningProcess {
   const child = spawn(process.execPath, ['--enable-source-maps', main], {
     env: { ...env, [LIFELINE_ENV]: String(LIFELINE_FD) },
-    stdio: ['ignore', STDERR, STDERR, 'pipe'],
+    stdio: ['ignore', logFd, logFd, 'pipe'],
     detached: true,
   });
   // Nothing is ever written; the other end's close must not raise here.

@@ -3,6 +3,7 @@ import { printAddress } from '../config/address.js';
 import { type Flags, readSettings } from '../config/settings.schema.js';
 import { jsonLog } from '../log.js';
 import { appMain } from '../project-paths.js';
+import { STDERR } from './app-process.js';
 import { Serve } from './serve.js';
 
 /** `warmlane serve`: everything on this machine, in the foreground. */
@@ -23,6 +24,7 @@ export function addServeCommand(program: Command): void {
         settings,
         env: process.env,
         log: jsonLog('serve', settings.logLevel),
+        logFd: STDERR,
         appMain,
         onReady: (address) => {
           process.stdout.write(`warmlane ready http://${printAddress(address)}\n`);

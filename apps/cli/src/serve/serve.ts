@@ -19,6 +19,8 @@ export interface ServeOptions {
   settings: Settings;
   env: NodeJS.ProcessEnv;
   log: Log;
+  /** Where the processes write their logs. */
+  logFd: number;
   /** The program of an app. */
   appMain: (app: 'api' | 'worker') => string;
   /** Called once the API answers, with its address. */
@@ -79,16 +81,16 @@ export class Serve {
   }
 
   #startApps(http: HttpAddress, redisUrl: string): void {
-    const { settings, env, appMain } = this.options;
+    const { settings, env, appMain, logFd } = this.options;
     if (this.#stop.signal.aborted) {
       return;
     }
     const api = appMain('api');
-    this.#api.push(this.#supervise('api', () => startApp(api, childEnv(env, { settings, http, redisUrl }))));
+    this.#api.push(this.#supervise('api', () => startApp(api, childEnv(env, { settings, http, redisUrl }), logFd)));
     const worker = appMain('worker');
     for (let slot = 0; slot < settings.workers; slot += 1) {
       const workerEnv = childEnv(env, { settings, http, redisUrl, workerSlot: slot });
-      this.#workers.push(this.#supervise(`worker ${slot}`, () => startApp(worker, workerEnv)));
+      this.#workers.push(this.#supervise(`worker ${slot}`, () => startApp(worker, workerEnv, logFd)));
     }
   }
 
