@@ -153,7 +153,7 @@ export class LaneSession implements LaneSessionPort, Disposable {
       this.#parts.setRunOptions({ ...this.#runEntries(), [GRAPH_OPTION]: THE_GRAPH });
       this.#parts.execute();
     } catch (error) {
-      if (!(error instanceof OrtError)) throw error;
+      if (!(error instanceof OrtError) || error.poisonsProcess) throw error;
       this.#mayCapture = false;
       this.#graph = error.message;
       this.#broken = true;
