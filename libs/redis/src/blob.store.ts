@@ -34,23 +34,36 @@ export class BlobStore {
    */
   async put(data: Uint8Array, ttlMs: number): Promise<BlobRef> {
     const ref: BlobRef = { id: newId(), bytes: data.byteLength };
-    const args = [ref.id, ref.bytes, this.#limitBytes, Math.ceil(ttlMs)];
-    if ((await runScript(this.#budget, 'reserveBlob', [keys.blobReservations(), keys.blobBytes()], args)) !== 1) {
-      throw new WarmlaneError(
-        'overloaded',
-        `no room for a tensor of ${ref.bytes} bytes: tensors in flight may take ${this.#limitBytes} bytes together`,
-        'Send it again later, or raise the limit of tensors in flight.',
-      );
+    await this.#reserve(ref, ttlMs);
+    try {
+      await this.#write(ref, data, ttlMs);
+    } catch (error) {
+      await this.unlink(ref);
+      throw error;
     }
-    const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-    const writes = blobKeys(ref).map((key, n, all) => {
-      const piece = all.length === 1 ? bytes : bytes.subarray(n * BLOB_PIECE_BYTES, (n + 1) * BLOB_PIECE_BYTES);
-      return this.#blobs.set(key, piece, 'PX', Math.ceil(ttlMs));
-    });
-    const failed = (await Promise.allSettled(writes)).find((write) => write.status === 'rejected');
-    if (failed === undefined) return ref;
-    await this.unlink(ref);
-    throw asOverloaded(failed.reason);
+    return ref;
+  }
+
+  /**
+   * Sends the reservation and the bytes at once, for a caller whose next command on the same connection needs the blob:
+   * the order of one socket is kept. `stored` rejects as {@link put}, and then nothing stays. Throws a RangeError above
+   * one piece, which would hold up every other command of the connection.
+   */
+  putAhead(data: Uint8Array, ttlMs: number): { ref: BlobRef; stored: Promise<void> } {
+    if (data.byteLength > BLOB_PIECE_BYTES) throw new RangeError(`${data.byteLength} bytes are more than one piece`);
+    const ref: BlobRef = { id: newId(), bytes: data.byteLength };
+    const reserving = this.#reserve(ref, ttlMs);
+    const writing = this.#write(ref, data, ttlMs);
+    const stored = Promise.all([reserving, writing]).then(
+      () => undefined,
+      async (error: unknown) => {
+        // The write may still be on its way when the reservation was refused.
+        await Promise.allSettled([writing]);
+        await this.unlink(ref);
+        throw error;
+      },
+    );
+    return { ref, stored };
   }
 
   /** The bytes, or null where any of them is gone or the length is not the stated one. */
@@ -84,6 +97,26 @@ export class BlobStore {
   /** Bytes reserved now, those of expired blobs included until the next `put` finds them. */
   async reservedBytes(): Promise<number> {
     return Number((await this.#budget.get(keys.blobBytes())) ?? '0');
+  }
+
+  async #reserve(ref: BlobRef, ttlMs: number): Promise<void> {
+    const args = [ref.id, ref.bytes, this.#limitBytes, Math.ceil(ttlMs)];
+    if ((await runScript(this.#budget, 'reserveBlob', [keys.blobReservations(), keys.blobBytes()], args)) === 1) return;
+    throw new WarmlaneError(
+      'overloaded',
+      `no room for a tensor of ${ref.bytes} bytes: tensors in flight may take ${this.#limitBytes} bytes together`,
+      'Send it again later, or raise the limit of tensors in flight.',
+    );
+  }
+
+  async #write(ref: BlobRef, data: Uint8Array, ttlMs: number): Promise<void> {
+    const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+    const writes = blobKeys(ref).map((key, n, all) => {
+      const piece = all.length === 1 ? bytes : bytes.subarray(n * BLOB_PIECE_BYTES, (n + 1) * BLOB_PIECE_BYTES);
+      return this.#blobs.set(key, piece, 'PX', Math.ceil(ttlMs));
+    });
+    const failed = (await Promise.allSettled(writes)).find((write) => write.status === 'rejected');
+    if (failed !== undefined) throw asOverloaded(failed.reason);
   }
 }
 
