@@ -1,3 +1,8 @@
+export type { BlobTensor, InputTensor } from './producer/job-tensors.js';
+export type { ServableModel } from './producer/model-cache.js';
+export { type InferAnswer, type InferRequest, Producer, type ProducerOptions, successOf } from './producer/producer.js';
+export type { Resumption, Submission } from './producer/submission.js';
+export type { Submitted } from './producer/submitter.js';
 export {
   createQueue,
   createWorker,

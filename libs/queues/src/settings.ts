@@ -78,3 +78,6 @@ export const BLOB_MARGIN_MS = 60_000;
 
 /** Output blobs of queue answers live this long after the answer. */
 export const ANSWER_BLOB_TTL_MS = 60_000;
+
+/** Output blobs of synchronous answers: unlinked on delivery, else gone after this. */
+export const HTTP_ANSWER_BLOB_TTL_MS = 10_000;

@@ -1,0 +1,186 @@
+import { type ClassJob, checkOutputs, newId, WarmlaneError } from '@warmlane/contracts';
+import { type Answer, coldQueueName, type RedisClock, type ReplyReader } from '@warmlane/redis';
+import type { QueueCache } from '../queue-cache.js';
+import { BLOB_MARGIN_MS } from '../settings.js';
+import type { InputBlobs } from './input-blobs.js';
+import { fitInline, type InputTensor, inlineInputs, type StoredInputs, storeInputs } from './job-tensors.js';
+import type { ModelCache } from './model-cache.js';
+import type { Patience } from './patience.js';
+import type { Pending, PendingRequests } from './pending.js';
+import type { Route, RouteTable } from './route-table.js';
+import { checkSubmission, repeatOf, type Submission } from './submission.js';
+
+const JOB_NAME = 'infer';
+
+export interface SubmitterDeps {
+  /** This producer's id: its reply stream is told of answers. */
+  producer: string;
+  clock: RedisClock;
+  patience: Patience;
+  models: ModelCache;
+  routes: RouteTable;
+  queues: QueueCache<ClassJob>;
+  blobs: InputBlobs;
+  replies: ReplyReader;
+  pending: PendingRequests;
+  /** Called for each accepted request. */
+  onAccepted: () => void;
+}
+
+/** A raw answer and what the request was resolved to. */
+export interface Submitted {
+  request: string;
+  model: string;
+  version: string;
+  shapeKey: string;
+  answer: Answer;
+}
+
+/** Takes one request from check to answer: validate, route, store the inputs, add the job, wait. */
+export class Submitter {
+  constructor(private readonly deps: SubmitterDeps) {}
+
+  /**
+   * Rejects with what the worker answered, or `bad-request`, `unknown-model`, `unknown-version`, `not-ready`,
+   * `overloaded`, `redis-away` (not accepted), `deadline-exceeded`, `canceled`.
+   */
+  async submit(submission: Submission): Promise<Submitted> {
+    const { patience, models, routes, clock } = this.deps;
+    patience.refuseIfAway();
+    refuseIfAborted(submission.signal);
+    const found = models.get(submission.model, submission.version);
+    const model = found instanceof Promise ? await patience.within(found) : found;
+    const { key, inputs } = checkSubmission(model.metadata, submission.inputs);
+    const outputs = checkOutputs(model.metadata, submission.outputs);
+    const { resume } = submission;
+    // Without a batch axis, which a model declares in its yaml, the shape class is the shape key itself.
+    const looked =
+      resume === null || resume.queue === null
+        ? routes.route(model.name, model.version, key)
+        : routes.pinned(resume.queue);
+    const route = looked instanceof Promise ? await patience.within(looked) : looked;
+    const now = clock.now();
+    const deadlineAt = resume?.deadlineAt ?? now + submission.deadlineMs;
+    const leftMs = deadlineAt - now;
+    if (leftMs <= 0) throw deadlineExceeded();
+    if (resume !== null) await patience.within(resume.onRouted(route.queue, deadlineAt));
+    const stored = await this.#store(inputs, leftMs + BLOB_MARGIN_MS);
+    try {
+      const data: ClassJob = {
+        v: 1,
+        request: resume?.request ?? newId(),
+        producer: this.deps.producer,
+        model: model.name,
+        version: model.version,
+        shapeKey: key,
+        inputs: stored.tensors,
+        outputs,
+        deadlineAt,
+        enqueuedAt: now,
+        priority: submission.priority,
+        // A resumed request may have been answered before: then the worker looks first, as for a repeat.
+        repeat: resume !== null && resume.queue !== null,
+        answerBlobTtlMs: submission.answerBlobTtlMs,
+      };
+      const answer = await this.#run(data, route, stored.writing, leftMs, submission.signal);
+      return { request: data.request, model: model.name, version: model.version, shapeKey: key, answer };
+    } finally {
+      if (stored.written.length > 0) this.deps.blobs.unlink(stored.written);
+    }
+  }
+
+  /** Adds the request's one repeat to the model's cold queue. */
+  async repeat(pending: Pending): Promise<void> {
+    const { model, version, priority } = pending.data;
+    const { jobId, data } = repeatOf(pending.data);
+    await this.deps.queues.get(coldQueueName(model, version)).add(JOB_NAME, data, { jobId, priority });
+  }
+
+  /** Adds again, under the same id, a job that Redis lost with the last second of its file. */
+  async addAgain(pending: Pending): Promise<void> {
+    await pending.queue.add(JOB_NAME, pending.data, { jobId: pending.request, priority: pending.data.priority });
+  }
+
+  async #store(inputs: readonly InputTensor[], ttlMs: number): Promise<StoredInputs> {
+    if (fitInline(inputs)) return { tensors: inlineInputs(inputs), written: [], writing: null };
+    return this.deps.patience.within(storeInputs(inputs, this.deps.blobs, ttlMs));
+  }
+
+  async #run(
+    data: ClassJob,
+    route: Route,
+    writing: Promise<unknown> | null,
+    leftMs: number,
+    signal: AbortSignal | null,
+  ): Promise<Answer> {
+    const { pending: requests, queues, replies } = this.deps;
+    const joined = requests.get(data.request);
+    if (joined !== undefined) {
+      writing?.catch(() => undefined);
+      return joined.answer;
+    }
+    const pending = requests.open(data.request, queues.get(route.queue), data, route);
+    const timer = setTimeout(() => this.#end(pending, deadlineExceeded()), leftMs);
+    const onAbort = (): void => this.#end(pending, canceled());
+    signal?.addEventListener('abort', onAbort, { once: true });
+    replies.expect(data.request, (answer) => requests.settle(data.request, answer));
+    this.#add(pending, writing);
+    try {
+      return await pending.answer;
+    } finally {
+      replies.forget(data.request);
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  /** Not awaited: the answer may be there before the confirmation of the add is. */
+  #add(pending: Pending, writing: Promise<unknown> | null): void {
+    const { patience, pending: requests, onAccepted } = this.deps;
+    const adding = this.addAgain(pending);
+    const confirmed = writing === null ? adding : Promise.all([writing, adding]);
+    patience.within<unknown>(confirmed).then(
+      () => {
+        pending.accepted = true;
+        onAccepted();
+      },
+      (error: WarmlaneError) => {
+        // The command may still reach Redis, when it is back: nobody waits for that job any more.
+        if (requests.fail(pending, error)) adding.then(() => this.#remove(pending)).catch(() => undefined);
+      },
+    );
+  }
+
+  /** Settles the request without an answer and takes its job out, if nobody has begun it. */
+  #end(pending: Pending, error: WarmlaneError): void {
+    if (this.deps.pending.fail(pending, error)) this.#remove(pending);
+  }
+
+  #remove(pending: Pending): void {
+    // A job that is locked stays: it runs already, and its answer finds nobody. One that Redis cannot remove now is
+    // skipped by its worker, because its deadline has passed.
+    pending.queue.remove(pending.request).catch(() => undefined);
+    if (!pending.repeated) return;
+    const { model, version } = pending.data;
+    this.deps.queues
+      .get(coldQueueName(model, version))
+      .remove(repeatOf(pending.data).jobId)
+      .catch(() => undefined);
+  }
+}
+
+function deadlineExceeded(): WarmlaneError {
+  return new WarmlaneError(
+    'deadline-exceeded',
+    'the deadline passed before the answer was there',
+    'Send it again with a longer deadline, or warm up its shape first.',
+  );
+}
+
+function canceled(): WarmlaneError {
+  return new WarmlaneError('canceled', 'the request was canceled by its sender');
+}
+
+function refuseIfAborted(signal: AbortSignal | null): void {
+  if (signal?.aborted === true) throw canceled();
+}
