@@ -29,11 +29,11 @@ export function createRedis(url: string, options: CreateRedisOptions): Redis {
   return redis;
 }
 
-/** Another connection to the same Redis, for blocking reads and subscriptions. */
-export function duplicateRedis(redis: Redis, name: string, logger?: RedisLogger): Redis {
+/** Another connection to the same Redis, for blocking reads and subscriptions; the first one reports outages. */
+export function duplicateRedis(redis: Redis, name: string): Redis {
   const copy = redis.duplicate({ connectionName: name });
   copy.setMaxListeners(0);
-  Outage.of(copy, name, logger ?? null);
+  Outage.of(copy, name);
   return copy;
 }
 

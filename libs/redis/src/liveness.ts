@@ -39,7 +39,7 @@ export class Liveness {
 
   /**
    * Live workers and their runtime epochs, at most 100 ms old. While Redis is away or stands still: the last that was
-   * known. Rejects only where nothing was ever read.
+   * known; where nothing was ever read it waits for Redis.
    */
   async live(): Promise<Map<string, number>> {
     await this.#refresh();
@@ -58,10 +58,12 @@ export class Liveness {
    */
   async gone(): Promise<string[]> {
     if (performance.now() - this.#outageEndedAt < PRESENT_TTL_MS || this.#stalled()) return [];
+    const askedAt = performance.now();
     const workers = await this.#redis.smembers(keys.workers());
     if (workers.length === 0) return [];
     const present = await this.#redis.mget(workers.map(keys.present));
-    // Redis may have gone away while it was asked.
+    // Redis may have gone away or stood still while it was asked.
+    if (performance.now() - askedAt > STALL_MS) this.#noteOutage();
     if (performance.now() - this.#outageEndedAt < PRESENT_TTL_MS) return [];
     return workers.filter((_, n) => present[n] === null).sort();
   }

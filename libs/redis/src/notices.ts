@@ -4,7 +4,6 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { duplicateRedis } from './client.js';
 import { NOTICES_CHANNEL } from './keys.js';
-import type { RedisLogger } from './logger.js';
 
 /**
  * Something changed; read it again. Only a hint that saves waiting for the next poll: a notice may be lost, so nothing
@@ -47,14 +46,12 @@ interface NoticesEvents {
 /** Publish and subscribe on {@link NOTICES_CHANNEL}. The subscription has a connection of its own. */
 export class Notices {
   readonly #redis: Redis;
-  readonly #logger: RedisLogger | null;
   readonly #events = new EventEmitter<NoticesEvents>();
   #subscriber: Redis | null = null;
   #ready: Promise<void> | null = null;
 
-  constructor(redis: Redis, logger?: RedisLogger) {
+  constructor(redis: Redis) {
     this.#redis = redis;
-    this.#logger = logger ?? null;
     this.#events.setMaxListeners(0);
   }
 
@@ -83,7 +80,7 @@ export class Notices {
   }
 
   async #open(): Promise<void> {
-    const subscriber = duplicateRedis(this.#redis, 'notices', this.#logger ?? undefined);
+    const subscriber = duplicateRedis(this.#redis, 'notices');
     this.#subscriber = subscriber;
     subscriber.on('message', (_channel: string, text: string) => this.#receive(text));
     await subscriber.subscribe(NOTICES_CHANNEL);

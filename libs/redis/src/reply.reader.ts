@@ -44,7 +44,7 @@ export class ReplyReader {
     this.#store = store;
     this.#stream = keys.replies(producer);
     this.#logger = logger ?? null;
-    this.#connection = duplicateRedis(redis, 'replies', logger);
+    this.#connection = duplicateRedis(redis, 'replies');
     this.#sweepTimer = setInterval(() => this.#onSweepTimer(), SWEEP_EVERY_MS);
     this.#sweepTimer.unref();
     this.#loop = this.#run();
