@@ -4,6 +4,7 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { duplicateRedis } from './client.js';
 import { NOTICES_CHANNEL } from './keys.js';
+import type { RedisLogger } from './logger.js';
 
 /**
  * Something changed; read it again. Only a hint that saves waiting for the next poll: a notice may be lost, so nothing
@@ -46,12 +47,14 @@ interface NoticesEvents {
 /** Publish and subscribe on {@link NOTICES_CHANNEL}. The subscription has a connection of its own. */
 export class Notices {
   readonly #redis: Redis;
+  readonly #logger: RedisLogger | null;
   readonly #events = new EventEmitter<NoticesEvents>();
   #subscriber: Redis | null = null;
   #ready: Promise<void> | null = null;
 
-  constructor(redis: Redis) {
+  constructor(redis: Redis, logger?: RedisLogger) {
     this.#redis = redis;
+    this.#logger = logger ?? null;
     this.#events.setMaxListeners(0);
   }
 
@@ -93,7 +96,11 @@ export class Notices {
     try {
       notice = noticeSchema.parse(JSON.parse(text));
     } catch {
-      // Another version's notice, or not one of ours: readers poll anyway.
+      // Another version's, or somebody else's: readers poll anyway.
+      this.#logger?.warn(
+        { text: text.slice(0, 200) },
+        'a notice of another form was dropped; run one version per Redis',
+      );
       return;
     }
     this.#events.emit('notice', notice);

@@ -10,7 +10,7 @@ const READ_AT_ONCE = 200;
 const BLOCK_MS = 5_000;
 /** A blocked read answers after 5 s even without news; later than this the connection is dead though open. */
 const SILENT_MS = BLOCK_MS + 3_000;
-const SWEEP_EVERY_MS = 1_000;
+const DEFAULT_SWEEP_EVERY_MS = 1_000;
 /** MGETs of a sweep: answers are up to 64 kB. */
 const SWEEP_AT_ONCE = 100;
 const RETRY_MS = 200;
@@ -34,18 +34,30 @@ export class ReplyReader {
   #lastId = '0-0';
   #lastReadAt = performance.now();
   #closed = false;
+  readonly #sweepEveryMs: number;
   #sweeping = false;
   #swept = 0;
   readonly #sweepTimer: NodeJS.Timeout;
   readonly #loop: Promise<void>;
 
-  /** @param redis client to duplicate for the blocking read @param producer the id that jobs of this process carry */
-  constructor(redis: Redis, store: ReplyStore, producer: string, logger?: RedisLogger) {
+  /**
+   * @param redis client to duplicate for the blocking read
+   * @param producer the id that jobs of this process carry
+   * @param options `sweepEveryMs`: how often to ask for requests that have waited for as long; 1 s by default
+   */
+  constructor(
+    redis: Redis,
+    store: ReplyStore,
+    producer: string,
+    logger?: RedisLogger,
+    options: { sweepEveryMs?: number } = {},
+  ) {
+    this.#sweepEveryMs = options.sweepEveryMs ?? DEFAULT_SWEEP_EVERY_MS;
     this.#store = store;
     this.#stream = keys.replies(producer);
     this.#logger = logger ?? null;
     this.#connection = duplicateRedis(redis, 'replies');
-    this.#sweepTimer = setInterval(() => this.#onSweepTimer(), SWEEP_EVERY_MS);
+    this.#sweepTimer = setInterval(() => this.#onSweepTimer(), this.#sweepEveryMs);
     this.#sweepTimer.unref();
     this.#loop = this.#run();
   }
@@ -122,7 +134,7 @@ export class ReplyReader {
   }
 
   async #sweep(): Promise<void> {
-    const before = performance.now() - SWEEP_EVERY_MS;
+    const before = performance.now() - this.#sweepEveryMs;
     const old = Array.from(this.#waiting)
       .filter(([, { since }]) => since <= before)
       .map(([request]) => request);
