@@ -11,6 +11,7 @@ import {
   anonymousDimsModel,
   identityModel,
   nonZeroModel,
+  reshapeByInputModel,
   sqrtModel,
   stringConcatModel,
   twoBatchAxesModel,
@@ -37,6 +38,10 @@ export function floats(name: string, dims: number[], values: readonly number[]):
 
 export function int32s(name: string, dims: number[], values: readonly number[]): NamedTensor {
   return { name, dtype: 'int32', dims, data: bytesOf(Int32Array.from(values)) };
+}
+
+export function int64s(name: string, dims: number[], values: readonly bigint[]): NamedTensor {
+  return { name, dtype: 'int64', dims, data: bytesOf(BigInt64Array.from(values)) };
 }
 
 export function strings(name: string, dims: number[], values: readonly (string | Uint8Array)[]): NamedTensor {
@@ -211,6 +216,28 @@ const nonZero: ConformanceModel = {
   dataDependent: true,
 };
 
+const reshapeByInput: ConformanceModel = {
+  name: 'reshape by input',
+  bytes: reshapeByInputModel(),
+  metadata: {
+    inputs: [
+      { name: 'x', dtype: 'float32', dims: ['N'] },
+      { name: 'shape', dtype: 'int64', dims: [2] },
+    ],
+    outputs: [{ name: 'y', dtype: 'float32', dims: [-1, -1] }],
+  },
+  samples: [
+    [floats('x', [6], [1, 2, 3, 4, 5, 6]), int64s('shape', [2], [2n, 3n])],
+    [floats('x', [6], [6, 5, 4, 3, 2, 1]), int64s('shape', [2], [3n, 2n])],
+  ],
+  compute: (inputs) => {
+    const { data } = input(inputs, 'shape');
+    const dims = Array.from(new BigInt64Array(data.buffer.slice(data.byteOffset, data.byteOffset + 16)), Number);
+    return [{ ...input(inputs, 'x'), name: 'y', dims }];
+  },
+  dataDependent: true,
+};
+
 const stringConcat: ConformanceModel = {
   name: 'string concat',
   bytes: stringConcatModel(),
@@ -233,6 +260,7 @@ export const CONFORMANCE_MODELS: readonly ConformanceModel[] = [
   anonymous,
   twoBatchAxes,
   nonZero,
+  reshapeByInput,
   stringConcat,
   ...DTYPE_NAMES.map((dtype) => identity(dtype, [6])),
   identity('int64', []),

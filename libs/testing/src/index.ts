@@ -4,6 +4,7 @@ export {
   floats,
   floatsOf,
   int32s,
+  int64s,
   strings,
 } from './conformance-models.js';
 export { FakeLane, type FakeLaneOptions, type LaneFault } from './fake-lane.js';
@@ -17,6 +18,7 @@ export {
   matMulModel,
   noise,
   nonZeroModel,
+  reshapeByInputModel,
   reshapeModel,
   sqrtModel,
   stringConcatModel,

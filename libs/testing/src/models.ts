@@ -158,6 +158,19 @@ export function reshapeModel(): Uint8Array {
   });
 }
 
+/** x float32 [N] -> Reshape to the int64 [2] of the input `shape` -> y: that input is read on the host, on CUDA too. */
+export function reshapeByInputModel(): Uint8Array {
+  return model({
+    name: 'reshape_by_input',
+    nodes: [{ op: 'Reshape', inputs: ['x', 'shape'], outputs: ['y'] }],
+    inputs: [
+      { name: 'x', dtype: 'float32', dims: ['N'] },
+      { name: 'shape', dtype: 'int64', dims: [2] },
+    ],
+    outputs: same(['y'], 'float32', [null, null]),
+  });
+}
+
 /** x float32 [N,?] with an anonymous second dim -> x + 1 -> y with anonymous dims: shapes that only a run reveals. */
 export function anonymousDimsModel(): Uint8Array {
   return model({

@@ -171,6 +171,18 @@ function bindApi(address: (name: ApiFunction) => bigint) {
       'size_t',
       OUT_POINTER,
     ),
+    sessionGetMemoryInfoForInputs: status<[session: Pointer<'Session'>, infos: InPlace, count: number]>(
+      'SessionGetMemoryInfoForInputs',
+      P,
+      P,
+      'size_t',
+    ),
+    sessionGetMemoryInfoForOutputs: status<[session: Pointer<'Session'>, infos: InPlace, count: number]>(
+      'SessionGetMemoryInfoForOutputs',
+      P,
+      P,
+      'size_t',
+    ),
     getOnnxTypeFromTypeInfo: status<[info: Pointer<'TypeInfo'>, type: Out<number>]>(
       'GetOnnxTypeFromTypeInfo',
       P,
@@ -197,6 +209,7 @@ function bindApi(address: (name: ApiFunction) => bigint) {
     createMemoryInfo: status<
       [name: string, allocator: number, id: number, memory: number, out: Out<Pointer<'MemoryInfo'>>]
     >('CreateMemoryInfo', 'str', 'int', 'int', 'int', OUT_POINTER),
+    memoryInfoGetName: status<[info: AnyPointer, name: Out<AnyPointer>]>('MemoryInfoGetName', P, OUT_POINTER),
     releaseMemoryInfo: release<'MemoryInfo'>('ReleaseMemoryInfo'),
     getAllocatorWithDefaultOptions: status<[out: Out<Pointer<'Allocator'>>]>(
       'GetAllocatorWithDefaultOptions',
@@ -300,6 +313,8 @@ function bindApi(address: (name: ApiFunction) => bigint) {
     getBoundOutputValues: status<
       [binding: Pointer<'IoBinding'>, allocator: Pointer<'Allocator'>, values: Out<AnyPointer>, count: Out<number>]
     >('GetBoundOutputValues', P, P, OUT_POINTER, OUT_SIZE),
+    synchronizeBoundInputs: status<[binding: Pointer<'IoBinding'>]>('SynchronizeBoundInputs', P),
+    synchronizeBoundOutputs: status<[binding: Pointer<'IoBinding'>]>('SynchronizeBoundOutputs', P),
     runWithBinding: status<
       [session: Pointer<'Session'>, options: Pointer<'RunOptions'>, binding: Pointer<'IoBinding'>]
     >('RunWithBinding', P, P, P),

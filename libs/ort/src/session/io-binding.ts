@@ -45,6 +45,16 @@ export class IoBinding implements Disposable {
     check(this.#api, this.#api.bindOutputToDevice(this.pointer, name, where.pointer));
   }
 
+  /** Waits until bound inputs that had to be copied to the device are there. */
+  synchronizeInputs(): void {
+    check(this.#api, this.#api.synchronizeBoundInputs(this.pointer));
+  }
+
+  /** Waits until the outputs of the last run are where they were bound to. */
+  synchronizeOutputs(): void {
+    check(this.#api, this.#api.synchronizeBoundOutputs(this.pointer));
+  }
+
   /** The values of all bound outputs in the order of their binding. Each has to be closed. */
   outputValues(): ValueHandle[] {
     const values: Out<bigint> = [null];

@@ -4,12 +4,27 @@ import { closeAll, type MemoryInfoHandle, type RunOptionsHandle } from '../nativ
 import { createMemoryInfo, readTensor, typeAndDims } from '../native/value.js';
 import { createRunOptions, IoBinding } from './io-binding.js';
 import type { InputSlot, LaneMemory, OutputSlot } from './lane-memory.js';
+import type { Location } from './placement.js';
 import type { OrtSession } from './session.js';
 import { isConcrete } from './tensors.js';
+
+/** Where a lane's buffers come from: where the session reads or writes decides which. */
+export interface LaneMemories {
+  host: LaneMemory;
+  /** The provider's own; on the CPU the host's. */
+  device: LaneMemory;
+}
+
+/** The inputs and outputs of a lane, each with where the session has it. */
+export interface LaneShape {
+  inputs: readonly { spec: TensorSpec; location: Location }[];
+  outputs: readonly { info: ValueInfo; location: Location }[];
+}
 
 interface BoundOutput {
   name: string;
   dtype: DType;
+  location: Location;
   /** Null: ONNX Runtime allocates the output at each run, in host memory. */
   slot: OutputSlot | null;
   /** The shape was read off a run, not from the model: a later run may have another one. */
@@ -29,18 +44,18 @@ export class LaneParts {
   readonly session: OrtSession;
   readonly inputs: readonly InputSlot[];
   readonly #api: OrtApi;
-  readonly #memory: LaneMemory;
+  readonly #memories: LaneMemories;
   readonly #binding: IoBinding;
   readonly #host: MemoryInfoHandle;
   readonly #outputs: BoundOutput[];
   #runOptions: RunOptionsHandle;
   #dataDependent = false;
 
-  /** Takes over session and memory, also where it throws. */
+  /** Takes over session and memories, also where it throws. */
   constructor(
     session: OrtSession,
-    memory: LaneMemory,
-    shape: { inputs: readonly TensorSpec[]; outputs: readonly ValueInfo[] },
+    memories: LaneMemories,
+    shape: LaneShape,
     runEntries: Readonly<Record<string, string>>,
   ) {
     const made: { close(): void }[] = [];
@@ -49,18 +64,20 @@ export class LaneParts {
       return item;
     };
     keep(session);
-    keep(memory);
+    keep(memories.host);
+    keep(memories.device);
     try {
       this.#api = session.api;
       this.session = session;
-      this.#memory = memory;
+      this.#memories = memories;
       this.#runOptions = keep(createRunOptions(session.api, runEntries));
       this.#host = keep(createMemoryInfo(session.api, { provider: 'cpu' }));
-      this.inputs = shape.inputs.map((spec) => keep(memory.input(spec)));
-      this.#outputs = shape.outputs.map(({ name, dtype, dims }) => ({
+      this.inputs = shape.inputs.map(({ spec, location }) => keep(memories[location].input(spec)));
+      this.#outputs = shape.outputs.map(({ info: { name, dtype, dims }, location }) => ({
         name,
         dtype,
-        slot: dtype !== 'string' && isConcrete(dims) ? keep(memory.output({ name, dtype, dims })) : null,
+        location,
+        slot: dtype !== 'string' && isConcrete(dims) ? keep(memories[location].output({ name, dtype, dims })) : null,
         observed: false,
       }));
       this.#binding = keep(new IoBinding(session.api, session.pointer));
@@ -114,7 +131,7 @@ export class LaneParts {
   /** What lies in the input buffers goes to where the run reads it. */
   upload(): void {
     for (const input of this.inputs) input.upload();
-    this.#memory.synchronize();
+    this.#memories.device.synchronize();
   }
 
   execute(): void {
@@ -225,7 +242,7 @@ export class LaneParts {
     this.#outputs.forEach((output, at) => {
       const spec = specs[at];
       if (output.slot !== null || output.dtype === 'string' || spec === undefined || this.#dataDependent) return;
-      output.slot = this.#memory.output(spec);
+      output.slot = this.#memories[output.location].output(spec);
       output.observed = true;
       this.#bind(output);
       changed = true;
@@ -238,7 +255,7 @@ export class LaneParts {
     const picked = positions.flatMap((at) => this.#outputs[at] ?? []);
     const slots = picked.flatMap((output) => output.slot ?? []);
     for (const slot of slots) slot.download();
-    this.#memory.synchronize();
+    this.#memories.device.synchronize();
     if (slots.length === picked.length) {
       return slots.map((slot) => ({ ...slot.spec, data: slot.read() }));
     }
@@ -265,7 +282,8 @@ export class LaneParts {
       this.#binding,
       ...this.#outputs.map((output) => output.slot),
       ...this.inputs,
-      this.#memory,
+      this.#memories.device,
+      this.#memories.host,
       this.#host,
       this.#runOptions,
       this.session,

@@ -1,67 +1,23 @@
-import {
-  type ModelMetadata,
-  type NamedTensor,
-  type ParsedOptions,
-  type ProviderName,
-  type TensorSpec,
-  type ValueInfo,
-  WarmlaneError,
-} from '@warmlane/contracts';
-import type { CudaRuntime } from '../native/cuda-runtime.js';
-import { OrtError, type OrtReason } from '../native/ort-error.js';
-import { CudaLaneMemory } from './cuda-lane-memory.js';
+import { type NamedTensor, type ProviderName, type TensorSpec, WarmlaneError } from '@warmlane/contracts';
+import { OrtError } from '../native/ort-error.js';
 import { InFlight } from './in-flight.js';
-import { CpuLaneMemory, type LaneMemory } from './lane-memory.js';
-import { LaneParts } from './lane-parts.js';
+import { type FullLaneSpec, GRAPH_OPTION, type LaneSpec, type MadeLane, makeLane, THE_GRAPH } from './lane-factory.js';
+import type { LaneParts } from './lane-parts.js';
 import type { Capture, FirstRun, LaneSessionPort, RunResult } from './lane-port.js';
 import type { OrtRuntime } from './ort-runtime.js';
-import { createSession, type ModelSource, NO_OPTIONS, type OrtSession, readModelMetadata } from './session.js';
-import type { TensorValue } from './tensor-value.js';
-import { freeDimensionsOf, matchInputs, pickOutputs } from './tensors.js';
-
-export interface LaneSpec {
-  model: ModelSource;
-  provider: ProviderName;
-  /** `error` (default): a node on another provider fails the creation and is named. */
-  fallback?: 'error' | 'allow';
-  /** As the provider-option table's parser gives them. */
-  options?: ParsedOptions;
-  /** What the model declares; read from the model (a session of its own) where it is not given. */
-  metadata?: ModelMetadata;
-  /** Concrete dims, in the model's order. */
-  inputs: readonly TensorSpec[];
-  /** Names; default all. */
-  outputs?: readonly string[];
-  /** CUDA only: the device and who copies. It must outlive the lane. */
-  cuda?: CudaRuntime;
-  /**
-   * Values that stand in for initialisers of the model, by name; they must outlive the lane. ONNX Runtime takes a name
-   * that the model does not have in silence.
-   */
-  initializers?: ReadonlyMap<string, TensorValue>;
-}
-
-const NO_GRAPH_YET = 'not captured yet';
-const CPU_HAS_NO_GRAPH = 'the CPU provider has no graphs';
-
-/** Run option values: -1 runs without graph, any other number captures or replays the graph of that number. */
-const GRAPH_OPTION = 'gpu_graph_id';
-const WITHOUT_GRAPH = '-1';
-const THE_GRAPH = '1';
-
-/** Failures of a creation with `enable_cuda_graph=1` that may come from the graph: ONNX Runtime gives general codes. */
-const MAYBE_GRAPH: readonly OrtReason[] = ['fail', 'not-implemented', 'runtime-exception', 'ep-fail'];
+import { NO_OPTIONS, readModelMetadata } from './session.js';
+import { matchInputs, pickOutputs } from './tensors.js';
 
 /**
  * A lane on ONNX Runtime: one session with its free dimensions fixed to one shape, and buffers bound for its life. See
- * {@link LaneSessionPort} for the contract. Creation, `rebuild` and `close` allocate and free on the device: hold them
- * apart from captures of other lanes.
+ * {@link LaneSessionPort} for the contract. What creation, `rebuild`, `first` and `runAsync` do on
+ * pool threads allocates on the device and breaks a capture that is under way: let them finish before one.
  */
 export class LaneSession implements LaneSessionPort, Disposable {
   readonly provider: ProviderName;
   readonly inputs: readonly TensorSpec[];
   readonly #runtime: OrtRuntime;
-  readonly #spec: LaneSpec & { metadata: ModelMetadata };
+  readonly #spec: FullLaneSpec;
   readonly #inFlight = new InFlight('lane', true);
   #parts: LaneParts;
   #graph: string;
@@ -69,7 +25,7 @@ export class LaneSession implements LaneSessionPort, Disposable {
   #captured = false;
   #broken = false;
 
-  private constructor(runtime: OrtRuntime, spec: LaneSpec & { metadata: ModelMetadata }, made: Made) {
+  private constructor(runtime: OrtRuntime, spec: FullLaneSpec, made: MadeLane) {
     this.#runtime = runtime;
     this.#spec = spec;
     this.provider = spec.provider;
@@ -86,7 +42,7 @@ export class LaneSession implements LaneSessionPort, Disposable {
   static async create(runtime: OrtRuntime, spec: LaneSpec): Promise<LaneSession> {
     const metadata = spec.metadata ?? (await readModelMetadata(runtime, spec.model));
     const full = { ...spec, metadata };
-    return new LaneSession(runtime, full, await make(runtime, full, true));
+    return new LaneSession(runtime, full, await makeLane(runtime, full, true));
   }
 
   get optionsParsed(): Readonly<Record<string, string>> {
@@ -177,7 +133,7 @@ export class LaneSession implements LaneSessionPort, Disposable {
     try {
       const reason = this.#graph;
       this.#parts.close();
-      const made = await make(this.#runtime, this.#spec, withGraph);
+      const made = await makeLane(this.#runtime, this.#spec, withGraph);
       this.#parts = made.parts;
       this.#mayCapture = made.mayCapture;
       this.#captured = false;
@@ -277,90 +233,4 @@ export class LaneSession implements LaneSessionPort, Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
-}
-
-interface Made {
-  parts: LaneParts;
-  graph: string;
-  mayCapture: boolean;
-}
-
-async function make(
-  runtime: OrtRuntime,
-  spec: LaneSpec & { metadata: ModelMetadata },
-  withGraph: boolean,
-): Promise<Made> {
-  if (spec.provider === 'cpu') {
-    const session = await openSession(runtime, spec, spec.options ?? NO_OPTIONS);
-    const parts = bind(session, new CpuLaneMemory(runtime.api), spec, {});
-    return { parts, graph: CPU_HAS_NO_GRAPH, mayCapture: false };
-  }
-  return makeCuda(runtime, spec, withGraph);
-}
-
-async function makeCuda(
-  runtime: OrtRuntime,
-  spec: LaneSpec & { metadata: ModelMetadata },
-  withGraph: boolean,
-): Promise<Made> {
-  const { cuda } = spec;
-  if (cuda === undefined) throw new OrtError('invalid-argument', 'a CUDA lane needs the CUDA runtime', 'Pass cuda.');
-  const options = cudaLaneOptions(spec.options ?? NO_OPTIONS);
-  const wanted = withGraph && options.provider.enable_cuda_graph !== '0';
-  const plain = { ...options, provider: { ...options.provider, enable_cuda_graph: '0' } };
-  let graph = withGraph ? 'enable_cuda_graph=0' : 'made without a graph';
-  if (wanted) {
-    try {
-      const session = await openSession(runtime, spec, options);
-      const parts = bind(session, new CudaLaneMemory(runtime.api, cuda), spec, { [GRAPH_OPTION]: WITHOUT_GRAPH });
-      return { parts, graph: NO_GRAPH_YET, mayCapture: true };
-    } catch (error) {
-      if (!(error instanceof OrtError) || !MAYBE_GRAPH.includes(error.reason)) throw error;
-      graph = error.message;
-    }
-  }
-  const session = await openSession(runtime, spec, plain);
-  return { parts: bind(session, new CudaLaneMemory(runtime.api, cuda), spec, {}), graph, mayCapture: false };
-}
-
-/**
- * The user's options over a CUDA lane's own defaults: graphs, and one intra-op thread, since every session starts a
- * thread pool of its own that has nothing to do here.
- */
-function cudaLaneOptions(options: ParsedOptions): ParsedOptions {
-  return {
-    provider: { enable_cuda_graph: '1', ...options.provider },
-    session: { intra_op_num_threads: '1', ...options.session },
-    run: options.run,
-  };
-}
-
-function openSession(
-  runtime: OrtRuntime,
-  spec: LaneSpec & { metadata: ModelMetadata },
-  options: ParsedOptions,
-): Promise<OrtSession> {
-  return createSession(runtime, {
-    model: spec.model,
-    provider: spec.provider,
-    fallback: spec.fallback,
-    options,
-    device: spec.cuda?.device,
-    freeDimensions: freeDimensionsOf(spec.metadata, spec.inputs),
-    initializers: spec.initializers,
-  });
-}
-
-function bind(session: OrtSession, memory: LaneMemory, spec: LaneSpec, runEntries: Record<string, string>): LaneParts {
-  const declared = session.metadata.outputs;
-  const outputs: ValueInfo[] = pickOutputs(
-    declared.map((output) => output.name),
-    spec.outputs,
-  ).flatMap((at) => declared[at] ?? []);
-  return new LaneParts(
-    session,
-    memory,
-    { inputs: spec.inputs, outputs },
-    { ...(spec.options ?? NO_OPTIONS).run, ...runEntries },
-  );
 }

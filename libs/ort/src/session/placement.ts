@@ -64,3 +64,25 @@ function textOf(api: OrtApi, read: (out: Out<bigint>) => Pointer<'Status'> | nul
 export function nodesOff(placement: Placement, provider: ProviderName): PlacedNode[] {
   return placement.nodes.filter((node) => node.provider !== PROVIDER_NAMES[provider]);
 }
+
+/** Where a session reads an input or writes an output. */
+export type Location = 'host' | 'device';
+
+/**
+ * Where each input is read and each output written. A value that is bound elsewhere is copied, an input when it is bound
+ * and never again: a buffer that is bound once for many runs has to lie where the session reads it.
+ */
+export function readLocations(
+  api: OrtApi,
+  session: Pointer<'Session'>,
+  counts: { inputs: number; outputs: number },
+): { inputs: Location[]; outputs: Location[] } {
+  const inputs = new BigUint64Array(counts.inputs);
+  const outputs = new BigUint64Array(counts.outputs);
+  if (counts.inputs > 0) check(api, api.sessionGetMemoryInfoForInputs(session, inputs, counts.inputs));
+  if (counts.outputs > 0) check(api, api.sessionGetMemoryInfoForOutputs(session, outputs, counts.outputs));
+  // `Cpu` and `CudaPinned` are the host's.
+  const locate = (info: bigint): Location =>
+    textOf(api, (out) => api.memoryInfoGetName(info, out)) === 'Cuda' ? 'device' : 'host';
+  return { inputs: Array.from(inputs, locate), outputs: Array.from(outputs, locate) };
+}

@@ -107,6 +107,7 @@ export class PlainSession implements Disposable {
         binding.bindInput(tensor.name, slot.value);
       }
       for (const name of names) binding.bindOutputTo(name, this.#host);
+      binding.synchronizeInputs();
     } catch (error) {
       release({ binding, inputs, names });
       throw error;
@@ -115,6 +116,7 @@ export class PlainSession implements Disposable {
   }
 
   #finish(prepared: Prepared, start: number, written: number): RunResult {
+    prepared.binding.synchronizeOutputs();
     const computed = performance.now();
     const values = prepared.binding.outputValues();
     try {

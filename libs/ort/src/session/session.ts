@@ -6,7 +6,14 @@ import { OrtError } from '../native/ort-error.js';
 import { type AllocatorStats, readAllocatorStats } from './allocator-stats.js';
 import { readMetadata } from './metadata.js';
 import type { OrtRuntime } from './ort-runtime.js';
-import { nodesOff, type Placement, RECORD_PLACEMENT, readPlacement } from './placement.js';
+import {
+  type Location,
+  nodesOff,
+  type Placement,
+  RECORD_PLACEMENT,
+  readLocations,
+  readPlacement,
+} from './placement.js';
 import { buildSessionOptions, type NativeOptions } from './session-options.js';
 import type { TensorValue } from './tensor-value.js';
 
@@ -47,6 +54,8 @@ export class OrtSession implements Disposable {
   readonly placement: Placement;
   /** Options as the library read them: proves parsing, not effect. */
   readonly optionsParsed: Record<string, string>;
+  /** Where each input is read and each output written, in the order of the metadata. */
+  readonly locations: { inputs: Location[]; outputs: Location[] };
   readonly #handle: SessionHandle;
 
   constructor(api: OrtApi, handle: SessionHandle, spec: SessionSpec, optionsParsed: Record<string, string>) {
@@ -57,6 +66,10 @@ export class OrtSession implements Disposable {
     this.optionsParsed = optionsParsed;
     this.metadata = readMetadata(api, handle.pointer);
     this.placement = readPlacement(api, handle.pointer);
+    this.locations = readLocations(api, handle.pointer, {
+      inputs: this.metadata.inputs.length,
+      outputs: this.metadata.outputs.length,
+    });
   }
 
   get pointer(): Pointer<'Session'> {
