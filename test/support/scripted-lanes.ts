@@ -91,6 +91,6 @@ export class ScriptedLanes implements LanesPort {
 
 /** The error of a call whose process died. */
 export function death(external: boolean): WarmlaneError {
-  const down: ProcessDown = { code: null, signal: 'SIGKILL', external, reason: 'killed by SIGKILL' };
+  const down: ProcessDown = { code: null, signal: 'SIGKILL', external, planned: false, reason: 'killed by SIGKILL' };
   return Object.assign(new WarmlaneError('worker-gone', 'the runtime died'), { [processDeath]: down });
 }

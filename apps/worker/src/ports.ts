@@ -13,7 +13,6 @@ import type {
 // the interface here and is injected by its token, never on another part's files.
 
 export const LANES = Symbol('LanesPort');
-export const IDENTITY = Symbol('WorkerIdentity');
 export const RUNTIME = Symbol('RuntimePort');
 export const REFERENCE = Symbol('ReferencePort');
 export const FALLBACK = Symbol('FallbackPort');
@@ -27,44 +26,50 @@ export interface ProcessDown {
   signal: NodeJS.Signals | null;
   /** True for a SIGKILL or SIGTERM that was not our watchdog's: it is charged to nobody. */
   external: boolean;
+  /** This worker wanted another life of it: charged to nobody either. */
+  planned: boolean;
   /** For logs and lane reasons: `killed by SIGSEGV`, `lane.run passed its limit of 10000 ms`. */
   reason: string;
 }
 
-type Methods = Record<string, { params: object; result: object }>;
-
 /** One supervised child: started, restarted with backoff, each call watched. */
-export interface ProcessPort<M extends { [K in keyof M]: Methods[string] }, Hello> {
+export interface ProcessPort<M extends { [K in keyof M]: { params: unknown; result: unknown } }, Hello> {
   /** What the child said at its start; null while there is none. */
   readonly hello: Hello | null;
   /**
-   * Rejects with the child's WarmlaneError; with `worker-gone` (see {@link isProcessDeath}) where the child died before
-   * it answered, also if there is none at the moment. A call past `timeoutMs` kills the child.
+   * Rejects with the child's WarmlaneError, with `worker-gone` where the child died before it answered (see
+   * {@link isProcessDeath}), with `not-ready` while there is none. A call past `timeoutMs` kills the child.
    */
-  call<K extends keyof M>(method: K, params: M[K]['params'], options: { timeoutMs: number }): Promise<M[K]['result']>;
+  call<K extends keyof M & string>(
+    method: K,
+    params: M[K]['params'],
+    options: { timeoutMs: number },
+  ): Promise<M[K]['result']>;
   /** Returns the function that takes the listener off again. Called at once if the child is up already. */
   onUp(listener: (hello: Hello) => void): () => void;
   onDown(listener: (down: ProcessDown) => void): () => void;
+  /** It is not gone after SIGKILL: the device is lost, nothing is started again. */
+  onLost(listener: () => void): void;
   /** Resolves at the first hello. Rejects if the program cannot run here (a missing library: names it). */
   start(): Promise<Hello>;
-  /** Ends the child in order and starts a new one (a planned epoch). */
-  restart(reason: string): Promise<Hello>;
-  /** Ends the child for good; kills it after `limitMs`. Idempotent. */
-  close(limitMs: number): Promise<void>;
+  /** Ends the child for good, in order, killed past its limit. Idempotent. */
+  close(): Promise<void>;
 }
 
-export type RuntimePort = ProcessPort<RuntimeMethods, RuntimeHello>;
+export interface RuntimePort extends ProcessPort<RuntimeMethods, RuntimeHello> {
+  /** A planned new life, for memory that the process does not give back. Resolves with its hello. */
+  renew(): Promise<RuntimeHello>;
+}
 export type ReferencePort = ProcessPort<ReferenceMethods, ReferenceHello>;
 
 /** A disposable runtime (`warmlane trial`): same program and device; its death is a result, it is never restarted. */
 export interface TrialRuntime extends AsyncDisposable {
   readonly hello: RuntimeHello;
-  call<K extends keyof RuntimeMethods>(
+  call<K extends keyof RuntimeMethods & string>(
     method: K,
     params: RuntimeMethods[K]['params'],
     options: { timeoutMs: number },
   ): Promise<RuntimeMethods[K]['result']>;
-  close(limitMs: number): Promise<void>;
 }
 
 export interface TrialsPort {

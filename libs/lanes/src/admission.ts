@@ -55,8 +55,18 @@ export class MemoryBudget {
     return sum;
   }
 
+  fits(request: AdmissionRequest): boolean {
+    return this.judge(request).admitted;
+  }
+
   /** Says whether a lane fits; books it if so. Booked again with other bytes once they are measured. */
   admit(request: AdmissionRequest): Admission {
+    const admission = this.judge(request);
+    if (admission.admitted) this.lanes.set(request.lane, { model: request.model, bytes: request.bytes });
+    return admission;
+  }
+
+  private judge(request: AdmissionRequest): Admission {
     const { lane, model, bytes, modelCap, successor } = request;
     if (modelCap !== null) {
       const others = this.ofModel(model) - (this.lanes.get(lane)?.bytes ?? 0);
@@ -79,13 +89,7 @@ export class MemoryBudget {
         reason: `memory: the lane needs ${mib(bytes)}, ${mib(Math.max(0, free - reserve))} of ${mib(this.limit)} are left beside a reserve of ${mib(reserve)}; raise --gpu-memory or take shapes out of the plan`,
       };
     }
-    this.lanes.set(lane, { model, bytes });
     return { admitted: true };
-  }
-
-  /** What a lane holds, as measured: it is in memory already, so it is booked whether it fits or not. */
-  book(lane: string, model: string, bytes: number): void {
-    this.lanes.set(lane, { model, bytes });
   }
 
   /** @param returned bytes that the device has more of than before; what is missing counts as lost */

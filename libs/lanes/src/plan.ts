@@ -1,5 +1,6 @@
 import {
   checkShapeKey,
+  DEFAULT_PRIORITY,
   type ModelConfig,
   type ModelDoc,
   type ModelMetadata,
@@ -8,11 +9,20 @@ import {
 } from '@warmlane/contracts';
 import { placeLane } from './placement.js';
 
+/** One shape as a yaml declares it. */
+export interface DeclaredLane {
+  shapeKey: string;
+  replicas: number;
+  /** 0 first. */
+  priority: number;
+  required: boolean;
+}
+
 /**
  * The declared part of a version's plan. Throws `bad-request` that names the shape where one disagrees with the model's
  * metadata, and for a shape that stands twice.
  */
-export function declaredPlan(metadata: ModelMetadata, config: ModelConfig, now: Date): PlanEntry[] {
+export function declaredPlan(metadata: ModelMetadata, config: ModelConfig): DeclaredLane[] {
   const seen = new Set<string>();
   return config.shapes.map((text) => {
     let key: string;
@@ -26,17 +36,7 @@ export function declaredPlan(metadata: ModelMetadata, config: ModelConfig, now: 
       throw new WarmlaneError('bad-request', `shapes: '${text}' stands there twice`, 'Take one of them out.');
     }
     seen.add(key);
-    return {
-      shapeKey: key,
-      declared: true,
-      warmups: [],
-      replicas: config.replicas,
-      priority: 5,
-      required: config.required,
-      options: {},
-      addedAt: now.toISOString(),
-      held: [],
-    };
+    return { shapeKey: key, replicas: config.replicas, priority: DEFAULT_PRIORITY, required: config.required };
   });
 }
 

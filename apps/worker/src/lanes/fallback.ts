@@ -1,0 +1,161 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { type NamedTensor, type ParsedOptions, parseOptionsByProvider, WarmlaneError } from '@warmlane/contracts';
+import type { Logger } from '@warmlane/observability';
+import { IdentityService } from '../identity/identity.service.js';
+import { LIMITS } from '../limits.js';
+import { LOGGER } from '../logger.js';
+import type { HeldVersion } from '../models/held-version.js';
+import { FALLBACK, type FallbackRun, isProcessDeath, type ReferencePort, RUNTIME, type RuntimePort } from '../ports.js';
+import { modelParams } from './lane-calls.js';
+import { providersOf } from './lane-spec.js';
+import { Verifier } from './verifier.js';
+
+type Server = FallbackRun['servedBy'];
+
+/** Runs of each candidate after its first; the fastest counts. */
+const TIMED_RUNS = 3;
+
+/**
+ * Serves requests that have no lane: a CPU session in a process of its own, or on a GPU a plain CUDA session, whichever
+ * was measured faster for the model and is right.
+ */
+@Injectable()
+export class Fallback {
+  /** By digest; a failed choice is not kept. */
+  private readonly choices = new Map<string, Promise<Server>>();
+
+  constructor(
+    @Inject(FALLBACK) private readonly cpu: ReferencePort,
+    @Inject(RUNTIME) private readonly runtime: RuntimePort,
+    @Inject(IdentityService) private readonly identity: IdentityService,
+    @Inject(Verifier) private readonly verifier: Verifier,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {}
+
+  async run(held: HeldVersion, inputs: NamedTensor[], outputs: string[], timeoutMs: number): Promise<FallbackRun> {
+    const server = await this.choice(held, inputs);
+    if (server === 'cpu') return await this.onCpu(held, inputs, outputs, timeoutMs);
+    try {
+      return await this.onCuda(held, inputs, outputs, timeoutMs);
+    } catch (thrown) {
+      // While the runtime is being started again the CPU serves; a death under this very run is for the caller to judge.
+      const away =
+        thrown instanceof WarmlaneError && (thrown.code === 'not-ready' || thrown.code === 'device-unhealthy');
+      if (!away || isProcessDeath(thrown) !== null) throw thrown;
+      return await this.onCpu(held, inputs, outputs, timeoutMs);
+    }
+  }
+
+  /** Loads and proves it beforehand, with a sample of the model's own. */
+  async prepare(held: HeldVersion, sample: NamedTensor[]): Promise<void> {
+    await this.choice(held, sample);
+  }
+
+  /** Gives back what it holds of a model. */
+  async drop(held: HeldVersion): Promise<void> {
+    this.choices.delete(held.files.digest);
+    await this.cpu.call('model.unload', { digest: held.files.digest }, { timeoutMs: LIMITS.release });
+    if (this.identity.provider === 'cpu') return;
+    await this.runtime.call('plain.release', { session: sessionOf(held) }, { timeoutMs: LIMITS.release });
+  }
+
+  private async choice(held: HeldVersion, sample: NamedTensor[]): Promise<Server> {
+    const { digest } = held.files;
+    let choice = this.choices.get(digest);
+    if (choice === undefined) {
+      choice = this.choose(held, sample);
+      this.choices.set(digest, choice);
+      choice.catch(() => this.choices.delete(digest));
+    }
+    return await choice;
+  }
+
+  /** The fastest of those whose numbers are right for the sample. Throws where none is. */
+  private async choose(held: HeldVersion, sample: NamedTensor[]): Promise<Server> {
+    const candidates: Server[] =
+      this.identity.provider === 'cuda' && providersOf(held, 'cuda').includes('cuda') ? ['cuda', 'cpu'] : ['cpu'];
+    const expected = await this.verifier.expected(held, { inputs: sample, cacheKey: null });
+    let best: { server: Server; ms: number } | null = null;
+    let reason = '';
+    for (const server of candidates) {
+      const tried = await this.tryServer(held, server, sample, expected);
+      if (typeof tried === 'string') reason = tried;
+      else if (best === null || tried < best.ms) best = { server, ms: tried };
+    }
+    const { name, version } = held;
+    if (best === null) {
+      throw new WarmlaneError(
+        'internal',
+        `${name}/${version} cannot be served without a lane: ${reason}`,
+        'Add the shape to its plan.',
+      );
+    }
+    this.logger.info({ model: name, version, servedBy: best.server, ms: best.ms }, 'fallback chosen');
+    return best.server;
+  }
+
+  /** @returns its best time in ms, or why it cannot be used */
+  private async tryServer(
+    held: HeldVersion,
+    server: Server,
+    sample: NamedTensor[],
+    expected: NamedTensor[],
+  ): Promise<number | string> {
+    const outputs = held.metadata.outputs.map((output) => output.name);
+    const run = () =>
+      server === 'cpu'
+        ? this.onCpu(held, sample, outputs, LIMITS.first)
+        : this.onCuda(held, sample, outputs, LIMITS.first);
+    try {
+      const first = await run();
+      const tf32 = server === 'cuda' && this.optionsOf(held).provider.use_tf32 !== '0';
+      const verdict = await this.verifier.judge(held, first.outputs, expected, { provider: server, tf32 });
+      if (!verdict.right) return verdict.reason;
+      let best = Number.POSITIVE_INFINITY;
+      // One candidate needs no race.
+      if (this.identity.provider === 'cpu') return first.computeMs;
+      for (let at = 0; at < TIMED_RUNS; at += 1) best = Math.min(best, (await run()).computeMs);
+      return best;
+    } catch (thrown) {
+      // The input's own fault is the caller's to see, from the only server there is.
+      if (this.identity.provider === 'cpu') throw thrown;
+      return WarmlaneError.from(thrown).message;
+    }
+  }
+
+  private async onCpu(
+    held: HeldVersion,
+    inputs: NamedTensor[],
+    outputs: string[],
+    timeoutMs: number,
+  ): Promise<FallbackRun> {
+    const params = { ...modelParams(held), inputs, outputs, cacheKey: null };
+    const run = await this.cpu.call('model.run', params, { timeoutMs });
+    return { outputs: run.outputs, copyMs: 0, computeMs: run.computeMs, servedBy: 'cpu' };
+  }
+
+  private async onCuda(
+    held: HeldVersion,
+    inputs: NamedTensor[],
+    outputs: string[],
+    timeoutMs: number,
+  ): Promise<FallbackRun> {
+    const params = {
+      session: sessionOf(held),
+      model: modelParams(held),
+      providers: providersOf(held, 'cuda'),
+      options: this.optionsOf(held),
+      inputs,
+      outputs,
+    };
+    return { ...(await this.runtime.call('plain.run', params, { timeoutMs })), servedBy: 'cuda' };
+  }
+
+  private optionsOf(held: HeldVersion): ParsedOptions {
+    return parseOptionsByProvider(held.config.options).cuda;
+  }
+}
+
+function sessionOf(held: HeldVersion): string {
+  return `fallback-${held.files.digest}`;
+}

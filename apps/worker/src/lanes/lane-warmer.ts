@@ -1,0 +1,139 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { type CreateLaneResult, WarmlaneError, type WarmRecord } from '@warmlane/contracts';
+import { keptItsShape, median, percentile, type SampleSet } from '@warmlane/lanes';
+import { IdentityService } from '../identity/identity.service.js';
+import { MEASURE, REVISIT_ATTEMPTS } from '../limits.js';
+import { RUNTIME, type RuntimePort } from '../ports.js';
+import type { Lane } from './lane.js';
+import { LaneCalls } from './lane-calls.js';
+import { LaneMemory } from './lane-memory.js';
+import { LaneRecords } from './lane-records.js';
+import { precisionOf } from './lane-spec.js';
+import { type Revisit, Revisitor } from './revisit.js';
+import { type Verdict, Verifier } from './verifier.js';
+
+/** A lane that is not what it must be: its numbers are wrong, or it forgets its shape. Trying again changes nothing. */
+export class LaneRefused extends WarmlaneError {
+  constructor(message: string, hint: string) {
+    super('internal', message, hint);
+    this.name = 'LaneRefused';
+  }
+}
+
+interface Steady {
+  p50Ms: number;
+  p99Ms: number;
+}
+
+/** Takes a lane from QUEUED through its steps, each written to Redis before it begins, to its warm record. */
+@Injectable()
+export class LaneWarmer {
+  constructor(
+    @Inject(RUNTIME) private readonly runtime: RuntimePort,
+    @Inject(LaneRecords) private readonly records: LaneRecords,
+    @Inject(Verifier) private readonly verifier: Verifier,
+    @Inject(Revisitor) private readonly revisitor: Revisitor,
+    @Inject(LaneMemory) private readonly memory: LaneMemory,
+    @Inject(IdentityService) private readonly identity: IdentityService,
+  ) {}
+
+  /** Rejects with `canceled` once the lane's abort signal is set, between two steps. */
+  async warm(lane: Lane): Promise<WarmRecord> {
+    const { held, inputs } = lane.spec;
+    const { signal } = lane.abort;
+    const calls = new LaneCalls(this.runtime, lane);
+    const sampleSet = await this.verifier.samplesOf(held, inputs);
+    const first = sampleSet.samples[0]?.inputs ?? [];
+
+    await this.step(lane, signal, 'CREATING', 'create');
+    const created = await calls.create();
+    await this.step(lane, signal, 'SEARCHING', 'first');
+    const { firstMs } = await calls.first(first);
+    await this.step(lane, signal, 'CAPTURING', 'capture');
+    const { captureMs, graph } = await calls.capture();
+    await this.step(lane, signal, 'MEASURING', 'measure');
+    let steady = await this.measure(calls, first);
+    await this.step(lane, signal, 'VERIFYING', 'verify');
+    const verdict = await this.verify(lane, calls, sampleSet);
+
+    await this.step(lane, signal, null, 'revisit');
+    let revisit = await this.revisitor.revisit(lane);
+    for (let attempt = 1; !keptItsShape(lane.spec.provider, revisit.medianMs, steady.p50Ms); attempt += 1) {
+      if (attempt === REVISIT_ATTEMPTS) {
+        throw new LaneRefused(
+          `after other shapes it takes ${revisit.medianMs.toFixed(2)} ms, before ${steady.p50Ms.toFixed(2)} ms: it does not keep its shape`,
+          'Other options may keep it, or other load slowed this device: warm it again.',
+        );
+      }
+      // Other load on the device looks the same: both are taken again, close together.
+      steady = await this.measure(calls, first);
+      revisit = await this.revisitor.revisit(lane);
+    }
+    const again = await this.verify(lane, calls, { ...sampleSet, samples: sampleSet.samples.slice(0, 1) });
+    const memoryBytes = await calls.memory();
+    await this.records.closeStep(lane);
+    const worst = again.relativeError > verdict.relativeError ? again : verdict;
+    this.memory.learn(lane, memoryBytes);
+    return this.record({ created, firstMs, captureMs, graph, steady, revisit, worst, sampleSet, memoryBytes });
+  }
+
+  /** The numbers of a lane against the reference's. Throws {@link LaneRefused} where they are wrong. */
+  async verify(lane: Lane, calls: LaneCalls, sampleSet: SampleSet): Promise<Verdict> {
+    const verdict = await this.verifier.verify(lane.spec.held, sampleSet.samples, precisionOf(lane.spec), (inputs) =>
+      calls.poisoned(inputs),
+    );
+    if (!verdict.right) {
+      throw new LaneRefused(verdict.reason, "Raise 'tolerance' if the model allows it, or choose other options.");
+    }
+    return verdict;
+  }
+
+  private async measure(calls: LaneCalls, inputs: Parameters<LaneCalls['measure']>[0]): Promise<Steady> {
+    const runsMs = await calls.measure(inputs, MEASURE.runs, MEASURE.budgetMs);
+    return { p50Ms: median(runsMs), p99Ms: percentile(runsMs, 0.99) };
+  }
+
+  private async step(
+    lane: Lane,
+    signal: AbortSignal,
+    state: Lane['state'] | null,
+    step: Parameters<LaneRecords['openStep']>[1],
+  ): Promise<void> {
+    if (signal.aborted) throw new WarmlaneError('canceled', `warming of lane ${lane.id} was ended`);
+    await this.records.openStep(lane, step);
+    if (state !== null) await this.records.move(lane, state);
+  }
+
+  private record(found: {
+    created: CreateLaneResult;
+    firstMs: number;
+    captureMs: number | null;
+    graph: string;
+    steady: Steady;
+    revisit: Revisit;
+    worst: Verdict;
+    sampleSet: SampleSet;
+    memoryBytes: number;
+  }): WarmRecord {
+    const { created, firstMs, captureMs, graph, steady, revisit, worst, sampleSet, memoryBytes } = found;
+    return {
+      firstMs,
+      createMs: created.createMs,
+      captureMs,
+      steadyP50Ms: steady.p50Ms,
+      steadyP99Ms: steady.p99Ms,
+      revisitP50Ms: revisit.medianMs,
+      revisit: revisit.kind,
+      relativeError: worst.relativeError,
+      tolerance: worst.tolerance,
+      inputs: sampleSet.inputs,
+      samples: sampleSet.samples.length,
+      optionsParsed: created.optionsParsed,
+      placement: created.placement,
+      graph,
+      memoryBytes,
+      environment: this.identity.environment,
+      verifiedAt: new Date().toISOString(),
+    };
+  }
+}

@@ -1,0 +1,127 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { WarmlaneError } from '@warmlane/contracts';
+import { isServing, isSlow, keptItsShape, median } from '@warmlane/lanes';
+import type { Logger } from '@warmlane/observability';
+import { MEASURE } from '../limits.js';
+import { LOGGER } from '../logger.js';
+import { isProcessDeath, RUNTIME, type RuntimePort } from '../ports.js';
+import type { Lane } from './lane.js';
+import { LaneCalls } from './lane-calls.js';
+import { LaneDrain } from './lane-drain.js';
+import { LaneRecords } from './lane-records.js';
+import { precisionOf } from './lane-spec.js';
+import { Revisitor } from './revisit.js';
+import { type Verdict, Verifier } from './verifier.js';
+
+/** Runs of the measurement that tells a lane that lost its shape from one that was slowed by other load. */
+const CHECK_RUNS = 20;
+
+/** Looks again at lanes that serve: slow ones, those somebody asked about, the neighbour of a new one. */
+@Injectable()
+export class LaneWatcher {
+  private readonly busy = new Set<string>();
+
+  constructor(
+    @Inject(RUNTIME) private readonly runtime: RuntimePort,
+    @Inject(LaneRecords) private readonly records: LaneRecords,
+    @Inject(Verifier) private readonly verifier: Verifier,
+    @Inject(Revisitor) private readonly revisitor: Revisitor,
+    @Inject(LaneDrain) private readonly drain: LaneDrain,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {}
+
+  /** A served run. Starts the check of a lane that has become slow. */
+  observe(lane: Lane, computeMs: number): void {
+    lane.traffic += 1;
+    const medianMs = lane.watch?.push(computeMs, performance.now()) ?? null;
+    if (medianMs === null || lane.state !== 'READY') return;
+    const reason = `median of 50 runs ${medianMs.toFixed(2)} ms, recorded ${lane.record?.steadyP50Ms.toFixed(2)} ms`;
+    this.check(lane, 'watch', reason).catch((thrown: unknown) =>
+      this.logger.error({ err: thrown, lane: lane.id }, 'a suspect lane could not be checked'),
+    );
+  }
+
+  /**
+   * SUSPECT while its numbers and its speed are proven again; it serves meanwhile. Wrong numbers take it out at once
+   * (FAILED); a lane that stays slow gets a successor, see `Lane.worn`.
+   */
+  async check(lane: Lane, trigger: 'watch' | 'verify', reason: string): Promise<void> {
+    if (lane.state !== 'READY' || this.busy.has(lane.id)) return;
+    this.busy.add(lane.id);
+    try {
+      await this.records.move(lane, 'SUSPECT', { trigger, reason });
+      const calls = new LaneCalls(this.runtime, lane);
+      const verdict = await this.prove(lane, calls);
+      if (verdict === null) return;
+      const slow = await this.stillSlow(lane, calls);
+      if (!lane.is('SUSPECT')) return;
+      if (slow !== null) {
+        lane.worn = true;
+        lane.reason = slow;
+        return;
+      }
+      this.renew(lane, verdict);
+      await this.records.move(lane, 'READY', { trigger });
+    } catch (thrown) {
+      if (isProcessDeath(thrown) !== null || !isServing(lane.state)) return;
+      await this.fail(lane, `it could not be verified: ${WarmlaneError.from(thrown).message}`);
+    } finally {
+      this.busy.delete(lane.id);
+    }
+  }
+
+  /** One verified run, for a lane that was given up by others and is still there. @returns whether it is right */
+  async proveOnce(lane: Lane): Promise<boolean> {
+    return (await this.prove(lane, new LaneCalls(this.runtime, lane))) !== null;
+  }
+
+  /** After a lane was added beside it: does this one still keep its shape, are its numbers right? */
+  async revisitNeighbour(lane: Lane): Promise<void> {
+    const { record } = lane;
+    if (lane.state !== 'READY' || record === null) return;
+    const { medianMs } = await this.revisitor.revisit(lane);
+    if (!isServing(lane.state)) return;
+    if (!keptItsShape(lane.spec.provider, medianMs, record.steadyP50Ms)) {
+      await this.check(lane, 'verify', `revisited after a lane was added: ${medianMs.toFixed(2)} ms`);
+      return;
+    }
+    const verdict = await this.prove(lane, new LaneCalls(this.runtime, lane));
+    if (verdict === null || !isServing(lane.state)) return;
+    lane.record = { ...record, revisitP50Ms: medianMs };
+    this.renew(lane, verdict);
+    await this.records.restore(lane);
+  }
+
+  /** Wrong numbers take the lane out at once: null then. */
+  private async prove(lane: Lane, calls: LaneCalls): Promise<Verdict | null> {
+    const { held, inputs } = lane.spec;
+    const { samples } = await this.verifier.samplesOf(held, inputs);
+    const verdict = await this.verifier.verify(held, samples, precisionOf(lane.spec), (given) => calls.poisoned(given));
+    if (verdict.right) return verdict;
+    await this.fail(lane, verdict.reason);
+    return null;
+  }
+
+  private async fail(lane: Lane, reason: string): Promise<void> {
+    if (!isServing(lane.state)) return;
+    const taken = this.drain.takeOut(lane);
+    await this.records.move(lane, 'FAILED', { reason });
+    await taken;
+  }
+
+  /** Why it is still slow with nothing else asked of it, or null. */
+  private async stillSlow(lane: Lane, calls: LaneCalls): Promise<string | null> {
+    const { samples } = await this.verifier.samplesOf(lane.spec.held, lane.spec.inputs);
+    const runsMs = await calls.measure(samples[0]?.inputs ?? [], CHECK_RUNS, MEASURE.budgetMs);
+    const recordMs = lane.record?.steadyP50Ms ?? 0;
+    const now = median(runsMs);
+    return isSlow(now, recordMs) ? `it takes ${now.toFixed(2)} ms, recorded are ${recordMs.toFixed(2)} ms` : null;
+  }
+
+  private renew(lane: Lane, verdict: Verdict): void {
+    if (lane.record === null) return;
+    const { relativeError, tolerance } = verdict;
+    lane.record = { ...lane.record, relativeError, tolerance, verifiedAt: new Date().toISOString() };
+    lane.startWatch(lane.record);
+  }
+}

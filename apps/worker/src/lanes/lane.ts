@@ -1,0 +1,150 @@
+import {
+  type CreateLaneParams,
+  type LaneDoc,
+  type LaneState,
+  type LaneTrigger,
+  newId,
+  type ParsedOptions,
+  type TensorSpec,
+  type WarmRecord,
+} from '@warmlane/contracts';
+import { LaneWatch, type Suspicion } from '@warmlane/lanes';
+import type { HeldVersion } from '../models/held-version.js';
+import type { ReadyLane } from '../ports.js';
+
+/** What a lane is made from; a lane with another one is another lane. */
+export interface LaneSpec {
+  held: HeldVersion;
+  shapeKey: string;
+  class: string;
+  /** In the model's order, concrete dims. */
+  inputs: TensorSpec[];
+  outputs: string[];
+  providers: CreateLaneParams['providers'];
+  /** The first of `providers` that this device has. */
+  provider: 'cpu' | 'cuda';
+  fallback: CreateLaneParams['fallback'];
+  options: ParsedOptions;
+  /** Bytes that the model's lanes may take; null for no cap. */
+  memoryCap: number | null;
+  /** Why this device cannot have the lane; null where it can. */
+  refusal: string | null;
+}
+
+/** Names a lane's place: one lane per place serves, a second one may be warming to succeed it. */
+export function placeOf(lane: { model: string; version: string; shapeKey: string }): string {
+  return `${lane.model}/${lane.version}/${lane.shapeKey}`;
+}
+
+/** One lane of this worker, in memory. Its document in Redis is written by LaneRecords alone. */
+export class Lane {
+  state: LaneState = 'QUEUED';
+  since = new Date();
+  reason = '';
+  record: WarmRecord | null = null;
+  watch: LaneWatch | null = null;
+  /** Set while a death in one of its steps is not explained. */
+  suspicion: Suspicion | null = null;
+  /** True once it stays slow though it is right: a successor is made. */
+  worn = false;
+  /** Times that warming it failed for a reason that may pass. */
+  retries = 0;
+  /** True while it is FAILED for want of memory: tried again when some is given back. */
+  wantsMemory = false;
+  /** Runs served, for the order of re-warming. */
+  traffic = 0;
+  /** Not before this time (performance.now) is warming tried again. */
+  notBefore = 0;
+  /** Ends a warming that is not wanted any more; made anew for each. */
+  abort = new AbortController();
+  abortReason = '';
+  /** Warm-ups on whose account it was tried: another one tries a FAILED lane again. */
+  readonly triedFor = new Set<string>();
+
+  constructor(
+    readonly spec: LaneSpec,
+    public trigger: LaneTrigger,
+    public epoch: number,
+    readonly priority: number,
+    readonly addedAt: string,
+    readonly id: string = newId(),
+  ) {}
+
+  get model(): string {
+    return this.spec.held.name;
+  }
+
+  get version(): string {
+    return this.spec.held.version;
+  }
+
+  get shapeKey(): string {
+    return this.spec.shapeKey;
+  }
+
+  /** The state as it is now: an await may have changed it. */
+  is(state: LaneState): boolean {
+    return this.state === state;
+  }
+
+  get place(): string {
+    return placeOf(this);
+  }
+
+  /** Sessions with other options are other lanes. */
+  get optionsKey(): string {
+    return optionsKeyOf(this.spec);
+  }
+
+  /** Its runtime is gone, and it with it. Written by those who begin the next epoch. */
+  lost(reason: string): void {
+    this.state = 'QUEUED';
+    this.since = new Date();
+    this.trigger = 'restart';
+    this.reason = reason;
+    this.record = null;
+    this.watch = null;
+    this.worn = false;
+  }
+
+  startWatch(record: WarmRecord): void {
+    this.watch = new LaneWatch(record.steadyP50Ms);
+  }
+
+  toDoc(worker: string): LaneDoc {
+    return {
+      id: this.id,
+      model: this.model,
+      version: this.version,
+      shapeKey: this.shapeKey,
+      state: this.state,
+      since: this.since.toISOString(),
+      reason: this.reason,
+      trigger: this.trigger,
+      worker,
+      epoch: this.epoch,
+      record: this.record,
+    };
+  }
+
+  toReady(): ReadyLane {
+    const { inputs, outputs } = this.spec;
+    return {
+      id: this.id,
+      model: this.model,
+      version: this.version,
+      shapeKey: this.shapeKey,
+      class: this.spec.class,
+      inputs,
+      outputs,
+      epoch: this.epoch,
+      p50Ms: this.record?.steadyP50Ms ?? 0,
+    };
+  }
+}
+
+export function optionsKeyOf(spec: Pick<LaneSpec, 'providers' | 'fallback' | 'options'>): string {
+  const sorted = (map: Record<string, string>) => Object.entries(map).sort(([a], [b]) => (a < b ? -1 : 1));
+  const { provider, session, run } = spec.options;
+  return JSON.stringify([spec.providers, spec.fallback, sorted(provider), sorted(session), sorted(run)]);
+}

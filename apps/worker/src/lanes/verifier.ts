@@ -1,0 +1,104 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { type NamedTensor, type TensorSpec, WarmlaneError } from '@warmlane/contracts';
+import {
+  batchedOutputs,
+  compareOutputs,
+  makeSamples,
+  type Precision,
+  type Sample,
+  type SampleSet,
+  toleranceOf,
+} from '@warmlane/lanes';
+import { LIMITS } from '../limits.js';
+import type { HeldVersion } from '../models/held-version.js';
+import { isProcessDeath, REFERENCE, type ReferencePort } from '../ports.js';
+import { runSliced } from './run-sliced.js';
+
+/** How far outputs are from the reference's. */
+export interface Verdict {
+  right: boolean;
+  /** Worst over outputs, batch items and samples; Infinity where something had to be equal and is not. */
+  relativeError: number;
+  /** That of the output with the worst error. */
+  tolerance: number;
+  /** Why it is not right; empty where it is. */
+  reason: string;
+}
+
+/** What is run to be verified. Its outputs must not be left over from an earlier run. */
+export type VerifiedRun = (inputs: NamedTensor[]) => Promise<NamedTensor[]>;
+
+/** Proves numbers right against the reference process. */
+@Injectable()
+export class Verifier {
+  constructor(@Inject(REFERENCE) private readonly reference: ReferencePort) {}
+
+  /** One or two different samples for a shape, the same on every worker and after every restart. */
+  async samplesOf(held: HeldVersion, inputs: TensorSpec[]): Promise<SampleSet> {
+    return await runSliced(
+      makeSamples(inputs, { digest: held.files.digest, inputs: held.config.inputs, files: held.sampleFiles }),
+    );
+  }
+
+  async verify(
+    held: HeldVersion,
+    samples: readonly Sample[],
+    precision: Precision,
+    run: VerifiedRun,
+  ): Promise<Verdict> {
+    let worst: Verdict = { right: true, relativeError: 0, tolerance: 0, reason: '' };
+    for (const sample of samples) {
+      const expected = await this.expected(held, sample);
+      const got = await run(sample.inputs);
+      const verdict = await this.judge(held, got, expected, precision);
+      if (!verdict.right) return verdict;
+      if (verdict.relativeError >= worst.relativeError) worst = verdict;
+    }
+    return worst;
+  }
+
+  /** The reference's outputs for a sample: from disk where it ran before. */
+  async expected(
+    held: HeldVersion,
+    sample: Pick<Sample, 'inputs'> & { cacheKey: string | null },
+  ): Promise<NamedTensor[]> {
+    const { modelPath: path, digest } = held.files;
+    const { inputs, cacheKey } = sample;
+    const params = { path, digest, inputs, outputs: null, cacheKey };
+    try {
+      return (await this.reference.call('model.run', params, { timeoutMs: LIMITS.reference })).outputs;
+    } catch (thrown) {
+      const death = isProcessDeath(thrown);
+      if (death === null) throw thrown;
+      // Not the death of the lane's own process: nobody may take it for that.
+      throw new WarmlaneError('worker-gone', `the reference process ended: ${death.reason}`, 'It is started again.');
+    }
+  }
+
+  async judge(
+    held: HeldVersion,
+    got: readonly NamedTensor[],
+    expected: readonly NamedTensor[],
+    precision: Precision,
+  ): Promise<Verdict> {
+    if (expected.length === 0) throw new WarmlaneError('internal', 'the reference gave no outputs');
+    const errors = await runSliced(compareOutputs(got, expected, batchedOutputs(held.metadata)));
+    const inputs = held.metadata.inputs.map((input) => input.dtype);
+    let worst: Verdict = { right: true, relativeError: -1, tolerance: 0, reason: '' };
+    for (const { output, dtype, error, reason } of errors) {
+      const tolerance = toleranceOf(dtype, inputs, held.config, precision);
+      // Written so that NaN is wrong.
+      if (!(error <= tolerance)) {
+        const off = `output '${output}' is off by ${error.toExponential(2)}, allowed are ${tolerance}`;
+        return {
+          right: false,
+          relativeError: error,
+          tolerance,
+          reason: `wrong numbers: ${reason === '' ? off : reason}`,
+        };
+      }
+      if (error > worst.relativeError) worst = { right: true, relativeError: error, tolerance, reason: '' };
+    }
+    return worst;
+  }
+}

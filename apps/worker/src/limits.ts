@@ -1,0 +1,25 @@
+/**
+ * Watchdog limits of native calls, ms. They are there to end a call that hangs, not to judge a slow one: an exhaustive
+ * search was measured at 3.4 s for one shape of a small model, so minutes are left for large ones.
+ */
+export const LIMITS = {
+  create: 300_000,
+  first: 600_000,
+  capture: 60_000,
+  measure: 60_000,
+  run: 60_000,
+  release: 30_000,
+  memory: 10_000,
+  /** The reference runs unoptimised on one thread: 1.5 s for a det input that a lane answers in 10 ms. */
+  reference: 600_000,
+  load: 300_000,
+} as const;
+
+/** Timed runs of a lane: as many, or as long, whichever ends first. */
+export const MEASURE = { runs: 100, budgetMs: 3_000 } as const;
+
+/** Runs of a revisited lane. */
+export const REVISIT_RUNS = 20;
+
+/** How often measure and revisit are tried before a lane that seems to forget its shape is given up. */
+export const REVISIT_ATTEMPTS = 3;

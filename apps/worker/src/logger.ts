@@ -1,0 +1,2 @@
+/** Injects the process's logger (pino, to stderr). */
+export const LOGGER = Symbol('Logger');

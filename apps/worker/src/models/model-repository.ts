@@ -1,0 +1,176 @@
+import { Inject, Injectable } from '@nestjs/common';
+import type { ModelDoc } from '@warmlane/contracts';
+import { declaredPlan } from '@warmlane/lanes';
+import type { Logger } from '@warmlane/observability';
+import { type DesiredModel, desiredOf } from '@warmlane/redis';
+import { ListenerHub } from '../lanes/listener-hub.js';
+import { LOGGER } from '../logger.js';
+import { WorkerRedis } from '../redis.provider.js';
+import { WORKER_CONFIG, type WorkerConfig } from '../worker.config.js';
+import { type HeldVersion, versionName } from './held-version.js';
+import { HeldVersions } from './held-versions.js';
+import { type LoadResult, ModelLoader } from './model-loader.js';
+import { type FoundVersion, scanRepository } from './repository-scan.js';
+import { isUntouched, readVersionFiles } from './version-folder.js';
+
+/** What was read of one version here. */
+interface Local {
+  found: FoundVersion;
+  result: LoadResult;
+}
+
+/** This worker's copy of the model repository, in step with what is registered and desired in Redis. */
+@Injectable()
+export class ModelRepository {
+  private readonly local = new Map<string, Local>();
+  /** Names whose folders are to be read again. */
+  private readonly toRead = new Set<string>();
+  /** Versions that serving was told of. */
+  private readonly active = new Map<string, HeldVersion>();
+
+  constructor(
+    @Inject(WORKER_CONFIG) private readonly config: WorkerConfig,
+    @Inject(WorkerRedis) private readonly redis: WorkerRedis,
+    @Inject(ModelLoader) private readonly loader: ModelLoader,
+    @Inject(HeldVersions) private readonly held: HeldVersions,
+    @Inject(ListenerHub) private readonly hub: ListenerHub,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {}
+
+  /** Reads the whole repository. Rejects where its folder cannot be read. */
+  async open(): Promise<void> {
+    for (const found of await scanRepository(this.config.models)) await this.read(found);
+  }
+
+  /** Versions that this worker holds with the registered digest, and that are LOADED. */
+  get serving(): HeldVersion[] {
+    return [...this.active.values()];
+  }
+
+  /** Somebody asked for a load: read that model's folder again at the next {@link sync}. */
+  readAgain(name: string): void {
+    this.toRead.add(name);
+  }
+
+  /** Brings memory, Redis and listeners in step. @returns every registered version */
+  async sync(): Promise<ModelDoc[]> {
+    const wishes = await this.redis.models.desired();
+    await this.readWanted(wishes);
+    for (const held of this.held.all) await this.checkBytes(held);
+    const before = await this.redis.models.list();
+    for (const local of this.local.values()) await this.syncOne(local, before, wishes);
+    const docs = await this.redis.models.list();
+    await this.tell(docs);
+    return docs;
+  }
+
+  /** Everything that serving was told of is dropped; for the end of the worker. */
+  async close(): Promise<void> {
+    await this.tell([]);
+  }
+
+  private async readWanted(wishes: readonly DesiredModel[]): Promise<void> {
+    const loads = new Set(wishes.filter((wish) => wish.desired === 'load').map((wish) => wish.name));
+    for (const name of loads) {
+      const again = this.toRead.delete(name);
+      for (const found of await scanRepository(this.config.models, name)) {
+        if (again || !this.local.has(versionName(found))) await this.read(found);
+      }
+    }
+    this.toRead.clear();
+  }
+
+  private async read(found: FoundVersion): Promise<void> {
+    const result = await this.loader.load(this.config.models, found);
+    const name = versionName(found);
+    this.local.set(name, { found, result });
+    if (result.ok) this.held.set(result.held);
+    else {
+      this.held.remove(found);
+      this.logger.warn(
+        { model: found.name, version: found.version, reason: result.reason },
+        'a model cannot be loaded',
+      );
+    }
+  }
+
+  /** A version's bytes never change: a lane made now would not be the one that was proven. */
+  private async checkBytes(held: HeldVersion): Promise<void> {
+    if (held.refusal !== null || (await isUntouched(held.files))) return;
+    const files = await readVersionFiles(held.folder).catch(() => null);
+    if (files !== null && files.digest === held.files.digest) held.files = files;
+    else held.refusal = changedText(held);
+  }
+
+  private async syncOne(local: Local, docs: readonly ModelDoc[], wishes: readonly DesiredModel[]): Promise<void> {
+    const { name, version } = local.found;
+    const doc = docs.find((one) => one.name === name && one.version === version);
+    const wish = desiredOf(wishes, name, version);
+    if (doc === undefined || this.isNews(local, doc)) await this.register(local);
+    if (wish === 'unload' && doc?.state !== 'UNLOADED') {
+      await this.redis.models.setState(name, version, 'UNLOADED', 'unloaded on request');
+    }
+    if (wish === 'load' && doc?.state === 'UNLOADED') {
+      const { result } = local;
+      await this.redis.models.setState(name, version, result.ok ? 'LOADED' : 'FAILED', result.ok ? '' : result.reason);
+    }
+  }
+
+  /** What this worker read is not what stands in Redis: its yaml changed, or it can load what others could not. */
+  private isNews({ result }: Local, doc: ModelDoc): boolean {
+    if (!result.ok) return false;
+    if (result.held.refusal !== null) return false;
+    if (doc.digest !== result.held.files.digest) return true;
+    return doc.state === 'FAILED' || JSON.stringify(doc.config) !== JSON.stringify(result.held.config);
+  }
+
+  private async register({ found, result }: Local): Promise<void> {
+    const { name, version } = found;
+    if (!result.ok) {
+      const { reason, digest, config } = result;
+      await this.redis.models.register({ name, version, state: 'FAILED', reason, digest, metadata: null, config });
+      return;
+    }
+    const { held } = result;
+    const { config, metadata } = held;
+    const { digest } = held.files;
+    const registered = await this.redis.models.register({
+      name,
+      version,
+      state: 'LOADED',
+      reason: '',
+      digest,
+      metadata,
+      config,
+    });
+    if (!registered) {
+      held.refusal = changedText(held);
+      this.logger.error({ model: name, version, digest }, held.refusal);
+      return;
+    }
+    await this.redis.plans.setDeclared(name, version, declaredPlan(metadata, config));
+  }
+
+  /** Serving is told what it may serve from now on, and what no more. */
+  private async tell(docs: readonly ModelDoc[]): Promise<void> {
+    const now = new Map<string, HeldVersion>();
+    for (const held of this.held.all) {
+      const doc = docs.find((one) => one.name === held.name && one.version === held.version);
+      if (held.refusal === null && doc?.state === 'LOADED') now.set(versionName(held), held);
+    }
+    for (const [name, held] of this.active) {
+      if (now.get(name) === held) continue;
+      this.active.delete(name);
+      await this.hub.modelDropped(held);
+    }
+    for (const [name, held] of now) {
+      if (this.active.has(name)) continue;
+      this.active.set(name, held);
+      await this.hub.modelHeld(held);
+    }
+  }
+}
+
+function changedText({ name, version }: HeldVersion): string {
+  return `the files of ${name}/${version} here are not those that were registered: publish a new version`;
+}

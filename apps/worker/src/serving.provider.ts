@@ -1,0 +1,53 @@
+import { Inject, Injectable } from '@nestjs/common';
+import type { Logger } from '@warmlane/observability';
+import { BlobStore, Holders, ReplyStore, StatsStore } from '@warmlane/redis';
+import { Fleet } from './fleet/fleet.js';
+import { IdentityService } from './identity/identity.service.js';
+import { LOGGER } from './logger.js';
+import { LANES, type LanesPort } from './ports.js';
+import { WorkerRedis } from './redis.provider.js';
+import { ServingService } from './serving/serving.service.js';
+import { DEFAULT_SERVING_OPTIONS } from './serving/serving.settings.js';
+
+/** Bytes of blobs in Redis over all processes: the same in each, else one would refuse what another took. */
+const BLOB_LIMIT_BYTES = 2 * 2 ** 30;
+
+/** Makes the serving part once this worker's id is known. */
+@Injectable()
+export class Serving {
+  private service: ServingService | null = null;
+  private stats: StatsStore | null = null;
+
+  constructor(
+    @Inject(WorkerRedis) private readonly redis: WorkerRedis,
+    @Inject(IdentityService) private readonly identity: IdentityService,
+    @Inject(Fleet) private readonly fleet: Fleet,
+    @Inject(LANES) private readonly lanes: LanesPort,
+    @Inject(LOGGER) private readonly log: Logger,
+  ) {}
+
+  /** Before the first model is held and the first lane READY. */
+  start(): void {
+    const { redis, blobs, clock } = this.redis;
+    this.stats = new StatsStore(redis, this.log);
+    this.service = new ServingService({
+      worker: this.identity.id,
+      redis,
+      clock,
+      blobs: new BlobStore(blobs, redis, { limitBytes: BLOB_LIMIT_BYTES }),
+      replies: new ReplyStore(redis),
+      stats: this.stats,
+      holders: new Holders(redis, this.fleet.liveness),
+      lanes: this.lanes,
+      log: this.log,
+      options: DEFAULT_SERVING_OPTIONS,
+    });
+    this.service.start();
+  }
+
+  /** Unsubscribes and finishes what runs, `limitMs` at most. */
+  async close(limitMs: number): Promise<void> {
+    await this.service?.close(limitMs);
+    await this.stats?.close();
+  }
+}

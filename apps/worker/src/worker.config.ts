@@ -1,0 +1,69 @@
+import { parseSize } from '@warmlane/contracts';
+import { LOG_LEVELS } from '@warmlane/observability';
+import { z } from 'zod';
+
+const text = z.string().trim().min(1);
+
+const environmentSchema = z.object({
+  WARMLANE_REDIS: text,
+  WARMLANE_BLOB_REDIS: text.optional(),
+  WARMLANE_MODELS: text.default('./models'),
+  WARMLANE_DATA: text.default('./.warmlane'),
+  WARMLANE_DEVICE: z
+    .string()
+    .regex(
+      /^(auto|cpu|cuda:[0-9]+|GPU-[0-9A-Fa-f-]+|MIG-[0-9A-Za-z/-]+)$/,
+      'auto, cpu, cuda:N, GPU-<uuid> or MIG-<uuid>',
+    )
+    .default('auto'),
+  WARMLANE_GPU_MEMORY: z
+    .string()
+    .regex(/^[0-9]+(KiB|MiB|GiB)$/, 'a size such as 20GiB')
+    .transform(parseSize)
+    .optional(),
+  WARMLANE_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
+  WARMLANE_LIFELINE_FD: z.coerce.number().int().min(3).optional(),
+  ORT_LIB_DIR: text.optional(),
+});
+
+/** What the environment says, read once in main. */
+export interface WorkerConfig {
+  redisUrl: string;
+  blobRedisUrl: string;
+  /** The model repository. */
+  models: string;
+  /** Where references and caches are kept. */
+  data: string;
+  device: string;
+  /** Bytes for lanes; null: a share of what is free at start. */
+  memoryBytes: number | null;
+  logLevel: (typeof LOG_LEVELS)[number];
+  lifelineFd: number | null;
+  ortLibDir: string | null;
+  /** The whole environment, for the children: PATH, HOME, CUDA's own variables. */
+  env: Readonly<Record<string, string | undefined>>;
+}
+
+export const WORKER_CONFIG = Symbol('WorkerConfig');
+
+/** Throws an Error whose message names every wrong variable. An empty variable counts as absent. */
+export function parseWorkerConfig(environment: NodeJS.ProcessEnv): WorkerConfig {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const parsed = environmentSchema.safeParse(given);
+  if (!parsed.success) {
+    throw new Error(`the environment of the worker is not usable:\n${z.prettifyError(parsed.error)}`);
+  }
+  const env = parsed.data;
+  return {
+    redisUrl: env.WARMLANE_REDIS,
+    blobRedisUrl: env.WARMLANE_BLOB_REDIS ?? env.WARMLANE_REDIS,
+    models: env.WARMLANE_MODELS,
+    data: env.WARMLANE_DATA,
+    device: env.WARMLANE_DEVICE,
+    memoryBytes: env.WARMLANE_GPU_MEMORY ?? null,
+    logLevel: env.WARMLANE_LOG_LEVEL,
+    lifelineFd: env.WARMLANE_LIFELINE_FD ?? null,
+    ortLibDir: env.ORT_LIB_DIR ?? null,
+    env: environment,
+  };
+}
