@@ -58,6 +58,18 @@ describe('BlobStore', () => {
     expect((await put()).filter((one) => one.status === 'fulfilled')).toHaveLength(50);
   });
 
+  it('sent ahead it is there for the next command of the connection, and refused it leaves nothing', async () => {
+    const limited = store(1_000);
+    const { ref, stored } = limited.putAhead(Buffer.from('ahead'), 60_000);
+    expect((await fixture.redis.getBuffer(keys.blob(ref.id)))?.toString()).toBe('ahead');
+    await stored;
+    const refused = limited.putAhead(Buffer.alloc(1_000), 60_000);
+    await expect(refused.stored).rejects.toMatchObject({ code: 'overloaded' });
+    expect(await limited.get(refused.ref)).toBeNull();
+    expect(await limited.reservedBytes()).toBe(5);
+    expect(() => limited.putAhead(Buffer.alloc(BLOB_PIECE_BYTES + 1), 60_000)).toThrow(/one piece/);
+  });
+
   it('gives bytes back when blobs expire', async () => {
     const limited = store(2_000);
     await limited.put(Buffer.alloc(2_000), 50);
