@@ -126,6 +126,14 @@ describe('options', () => {
     session.close();
   });
 
+  it('of each run are read back', async () => {
+    const options = parseModelOptions('cpu', { 'memory.enable_memory_arena_shrinkage': 'cpu:0' });
+    const session = await PlainSession.create(runtime, { model, ...cpu, options });
+    expect(session.optionsParsed).toEqual(options.run);
+    expect(session.run([floats('x', [2, 8], new Array(16).fill(1))]).outputs).toHaveLength(1);
+    session.close();
+  });
+
   it('of the arena have their effect on its statistics', () => {
     const withArena = createSessionSync(runtime, { model, ...cpu });
     expect(withArena.allocatorStats()?.totalAllocated).toBeGreaterThan(0);

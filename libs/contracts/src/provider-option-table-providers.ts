@@ -162,6 +162,7 @@ export const CUDA_OPTIONS: readonly ProviderOption[] = [
     since: '1.28',
     about: 'Whether cuDNN is used. 0: only kernels that need none, all else fails.',
     source: CUDA_HEADER,
+    refused: 'The options struct of the C API has no field for it: it would be dropped without a word.',
   },
   {
     key: 'has_user_compute_stream',

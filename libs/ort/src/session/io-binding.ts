@@ -10,6 +10,7 @@ import {
   type ValueHandle,
 } from '../native/handle.js';
 import { defaultAllocator, takeValues } from '../native/value.js';
+import { requireTaken } from './session-options.js';
 
 /**
  * Which values a session's inputs and outputs use. The binding keeps no value alive: whoever binds a value closes the
@@ -72,7 +73,7 @@ export class IoBinding implements Disposable {
   }
 }
 
-/** Run options with their config entries, as the provider-option table's parser gives them. */
+/** Run options with their config entries, each read back. Throws `option-not-taken`. */
 export function createRunOptions(api: OrtApi, entries: Readonly<Record<string, string>>): RunOptionsHandle {
   const out: Out<Pointer<'RunOptions'>> = [null];
   check(api, api.createRunOptions(out));
@@ -80,6 +81,7 @@ export function createRunOptions(api: OrtApi, entries: Readonly<Record<string, s
   try {
     for (const [key, value] of Object.entries(entries)) {
       check(api, api.addRunConfigEntry(handle.pointer, key, value));
+      requireTaken(key, value, api.getRunConfigEntry(handle.pointer, key) ?? undefined);
     }
   } catch (error) {
     handle.close();

@@ -46,7 +46,7 @@ export class LaneSession implements LaneSessionPort, Disposable {
   }
 
   get optionsParsed(): Readonly<Record<string, string>> {
-    return this.#parts.session.optionsParsed;
+    return { ...this.#parts.session.optionsParsed, ...this.#runEntries() };
   }
 
   get placement(): Readonly<Record<string, number>> {
@@ -72,8 +72,15 @@ export class LaneSession implements LaneSessionPort, Disposable {
     this.#inFlight.enter();
   }
 
+  /** ONNX Runtime keeps a graph per thread: a run on another one would capture again, in silence. */
+  #refuseOffThread(): void {
+    if (!this.#captured) return;
+    throw new OrtError('not-supported', 'a captured graph belongs to the thread that captured it', 'Call run.');
+  }
+
   async first(inputs: readonly NamedTensor[]): Promise<FirstRun> {
     const given = matchInputs(this.inputs, inputs);
+    this.#refuseOffThread();
     this.#enter();
     try {
       this.#parts.write(given);
@@ -182,9 +189,7 @@ export class LaneSession implements LaneSessionPort, Disposable {
   async runAsync(inputs: readonly NamedTensor[], names?: readonly string[] | null): Promise<RunResult> {
     const given = matchInputs(this.inputs, inputs);
     const positions = pickOutputs(this.#parts.outputNames, names);
-    if (this.#captured) {
-      throw new OrtError('not-supported', 'a captured graph belongs to the thread that captured it', 'Call run.');
-    }
+    this.#refuseOffThread();
     this.#enter();
     try {
       const start = performance.now();

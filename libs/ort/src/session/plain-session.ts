@@ -33,7 +33,7 @@ export class PlainSession implements Disposable {
   private constructor(session: OrtSession, runEntries: Readonly<Record<string, string>>) {
     this.#session = session;
     this.metadata = session.metadata;
-    this.optionsParsed = session.optionsParsed;
+    this.optionsParsed = { ...session.optionsParsed, ...runEntries };
     this.placement = session.placement.counts;
     this.#memory = new CpuLaneMemory(session.api);
     this.#host = createMemoryInfo(session.api, { provider: 'cpu' });

@@ -176,7 +176,8 @@ export function parseOptionText(text: string): Record<string, string> {
   return parsed;
 }
 
-function requireTaken(key: string, given: string, taken: string | undefined): void {
+/** Throws `option-not-taken` where the library gives another value back than it was given. */
+export function requireTaken(key: string, given: string, taken: string | undefined): void {
   if (taken === given) return;
   throw new OrtError(
     'option-not-taken',
