@@ -1,8 +1,18 @@
-import { randomBytes } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
+
+const ID_BYTES = 16;
+/** Random bytes for 256 ids are fetched at once: a fetch costs as much as the rest of an id. */
+const pool = Buffer.alloc(256 * ID_BYTES);
+let used = pool.byteLength;
 
 /** 128 random bits in hex: lane, warm-up, request and blob ids. */
 export function newId(): string {
-  return randomBytes(16).toString('hex');
+  if (used === pool.byteLength) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  used += ID_BYTES;
+  return pool.toString('hex', used - ID_BYTES, used);
 }
 
 export function isId(text: string): boolean {
