@@ -1,5 +1,6 @@
 export type { BlobTensor, InputTensor } from './producer/job-tensors.js';
-export type { ServableModel } from './producer/model-cache.js';
+export { findModel, type ServableModel } from './producer/model-cache.js';
+export { Patience } from './producer/patience.js';
 export { type InferAnswer, type InferRequest, Producer, type ProducerOptions, successOf } from './producer/producer.js';
 export type { Resumption, Submission } from './producer/submission.js';
 export type { Submitted } from './producer/submitter.js';

@@ -70,8 +70,11 @@ export const SAME_SOCKET_BYTES = 256 * 1024;
 /** Sum of tensor bytes that the jobs of the entry queue carry inline, in and out. */
 export const ENTRY_INLINE_BYTES = 64 * 1024;
 
-/** Longest that an accepted command may stay unanswered by Redis before the request is refused with `redis-away`. */
+/** A request waits this long for a lost connection to come back before it is refused with `redis-away`. */
 export const REDIS_PATIENCE_MS = 1_000;
+
+/** And this long for an open connection on which nothing comes: a busy machine may keep Redis from running for a second. */
+export const REDIS_SILENCE_MS = 2_000;
 
 /** Input blobs outlive the deadline by this much, so that a job that is just being run does not lose them. */
 export const BLOB_MARGIN_MS = 60_000;

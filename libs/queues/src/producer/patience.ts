@@ -1,7 +1,11 @@
 import { WarmlaneError } from '@warmlane/contracts';
 import { Outage } from '@warmlane/redis';
 import type { Redis } from 'ioredis';
-import { REDIS_PATIENCE_MS } from '../settings.js';
+import { REDIS_PATIENCE_MS, REDIS_SILENCE_MS } from '../settings.js';
+
+const LOOK_EVERY_MS = 250;
+/** A timer is late by less than this unless the event loop was blocked. */
+const LATE_MS = 50;
 
 function redisAway(cause?: unknown): WarmlaneError {
   return new WarmlaneError('redis-away', 'Redis does not answer', 'Send the request again; it was not accepted.', {
@@ -29,15 +33,31 @@ export function redisError(thrown: unknown, connected: boolean): WarmlaneError {
   return connected ? WarmlaneError.from(thrown) : redisAway(thrown);
 }
 
+/** Before its first connection a client has no stream. */
+function bytesReadBy(redis: { stream?: { bytesRead: number } }): number {
+  return redis.stream?.bytesRead ?? 0;
+}
+
+interface Waiter {
+  /** `performance.now()` of the command. */
+  since: number;
+  reject: (error: WarmlaneError) => void;
+}
+
 /**
  * Keeps callers from waiting for a Redis that is away: its client holds every command back until it is connected again,
  * which is right for workers and wrong for somebody who waits for an answer over HTTP.
  */
 export class Patience {
   readonly #outage: Outage;
-  #answeredAt = performance.now();
+  readonly #waiters = new Set<Waiter>();
+  #timer: NodeJS.Timeout | null = null;
+  #bytesRead = 0;
+  /** Since when nothing came from Redis, as far as this process could see. */
+  #silentSince = 0;
+  #lookedAt = 0;
 
-  constructor(redis: Redis) {
+  constructor(private readonly redis: Redis) {
     this.#outage = Outage.of(redis);
   }
 
@@ -51,27 +71,55 @@ export class Patience {
   }
 
   /**
-   * The command's result. Rejects with `redis-away` when it is not there after 1 s, unless Redis answered others
-   * meanwhile: then it is only slow.
+   * The command's result. Rejects with `redis-away` where the connection was lost and is not back after 1 s, or is open
+   * and silent for 2 s; a Redis that answers others meanwhile is only slow.
    */
   async within<T>(command: Promise<T>): Promise<T> {
-    let timer: NodeJS.Timeout | undefined;
-    const tooLong = new Promise<never>((_resolve, reject) => {
-      const look = (): void => {
-        const slowOnly = this.#outage.connected && performance.now() - this.#answeredAt < REDIS_PATIENCE_MS;
-        if (slowOnly) timer = setTimeout(look, REDIS_PATIENCE_MS);
-        else reject(redisAway());
-      };
-      timer = setTimeout(look, REDIS_PATIENCE_MS);
+    return new Promise<T>((resolve, reject) => {
+      const waiter: Waiter = { since: performance.now(), reject };
+      this.#waiters.add(waiter);
+      if (this.#timer === null) this.#start();
+      command.then(
+        (result) => {
+          this.#waiters.delete(waiter);
+          resolve(result);
+        },
+        (error: unknown) => {
+          this.#waiters.delete(waiter);
+          reject(redisError(error, this.#outage.connected));
+        },
+      );
     });
-    try {
-      const result = await Promise.race([command, tooLong]);
-      this.#answeredAt = performance.now();
-      return result;
-    } catch (error) {
-      throw redisError(error, this.#outage.connected);
-    } finally {
-      clearTimeout(timer);
+  }
+
+  #start(): void {
+    this.#lookedAt = performance.now();
+    this.#silentSince = this.#lookedAt;
+    this.#bytesRead = bytesReadBy(this.redis);
+    this.#timer = setInterval(() => this.#look(), LOOK_EVERY_MS);
+    this.#timer.unref();
+  }
+
+  #look(): void {
+    if (this.#waiters.size === 0) {
+      if (this.#timer !== null) clearInterval(this.#timer);
+      this.#timer = null;
+      return;
+    }
+    const now = performance.now();
+    const bytesRead = bytesReadBy(this.redis);
+    // A late look says that this process stood still: answers may lie unread in the socket.
+    const stoodStill = now - this.#lookedAt > LOOK_EVERY_MS + LATE_MS;
+    if (stoodStill || bytesRead !== this.#bytesRead || !this.#outage.connected) this.#silentSince = now;
+    this.#bytesRead = bytesRead;
+    this.#lookedAt = now;
+    for (const waiter of this.#waiters) {
+      const waitedMs = now - waiter.since;
+      const lost = !this.#outage.connected && waitedMs >= REDIS_PATIENCE_MS;
+      const silent = now - this.#silentSince >= REDIS_SILENCE_MS && waitedMs >= REDIS_SILENCE_MS;
+      if (!lost && !silent) continue;
+      this.#waiters.delete(waiter);
+      waiter.reject(redisAway());
     }
   }
 }

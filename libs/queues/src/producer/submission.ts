@@ -32,6 +32,8 @@ export interface Submission {
   /** How long blobs of the answer live, ms. */
   answerBlobTtlMs: number;
   resume: Resumption | null;
+  /** Called once Redis has confirmed the job: from here on it is answered even if this process dies. */
+  onAccepted?: () => void;
 }
 
 /** The checked inputs in the model's order and the request's shape key. Throws `bad-request` naming the input. */

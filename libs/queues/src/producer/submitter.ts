@@ -82,7 +82,7 @@ export class Submitter {
         repeat: resume !== null && resume.queue !== null,
         answerBlobTtlMs: submission.answerBlobTtlMs,
       };
-      const answer = await this.#run(data, route, stored.writing, leftMs, submission.signal);
+      const answer = await this.#run(data, route, stored.writing, leftMs, submission);
       return { request: data.request, model: model.name, version: model.version, shapeKey: key, answer };
     } finally {
       if (stored.written.length > 0) this.deps.blobs.unlink(stored.written);
@@ -111,7 +111,7 @@ export class Submitter {
     route: Route,
     writing: Promise<unknown> | null,
     leftMs: number,
-    signal: AbortSignal | null,
+    { signal, onAccepted }: Submission,
   ): Promise<Answer> {
     const { pending: requests, queues, replies } = this.deps;
     const joined = requests.get(data.request);
@@ -124,7 +124,7 @@ export class Submitter {
     const onAbort = (): void => this.#end(pending, canceled());
     signal?.addEventListener('abort', onAbort, { once: true });
     replies.expect(data.request, (answer) => requests.settle(data.request, answer));
-    this.#add(pending, writing);
+    this.#add(pending, writing, onAccepted);
     try {
       return await pending.answer;
     } finally {
@@ -135,14 +135,15 @@ export class Submitter {
   }
 
   /** Not awaited: the answer may be there before the confirmation of the add is. */
-  #add(pending: Pending, writing: Promise<unknown> | null): void {
-    const { patience, pending: requests, onAccepted } = this.deps;
+  #add(pending: Pending, writing: Promise<unknown> | null, onAccepted: (() => void) | undefined): void {
+    const { patience, pending: requests } = this.deps;
     const adding = this.addAgain(pending);
     const confirmed = writing === null ? adding : Promise.all([writing, adding]);
     patience.within<unknown>(confirmed).then(
       () => {
         pending.accepted = true;
-        onAccepted();
+        this.deps.onAccepted();
+        onAccepted?.();
       },
       (error: WarmlaneError) => {
         // The command may still reach Redis, when it is back: nobody waits for that job any more.
