@@ -31,7 +31,7 @@ export interface Declared {
   dims: readonly (number | string | null)[];
 }
 
-export type Attribute =
+type Attribute =
   | { ints: readonly number[] }
   | { int: number }
   | { graph: InstanceType<typeof onnx.GraphProto> }
@@ -45,7 +45,7 @@ export interface Node {
   attributes?: Readonly<Record<string, Attribute>>;
 }
 
-export function valueInfo({ name, dtype, dims }: Declared): InstanceType<typeof onnx.ValueInfoProto> {
+function valueInfo({ name, dtype, dims }: Declared): InstanceType<typeof onnx.ValueInfoProto> {
   const dim = dims.map((size) =>
     typeof size === 'number' ? { dimValue: size } : size === null ? {} : { dimParam: size },
   );

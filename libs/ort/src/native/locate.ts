@@ -3,6 +3,8 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { OrtError } from './ort-error.js';
 
+const require = createRequire(import.meta.url);
+
 const SONAME = 'libonnxruntime.so.1';
 
 /**
@@ -29,7 +31,7 @@ export function locateLibrary(libDir?: string): string {
 
 function packageFolder(): string {
   try {
-    return path.dirname(createRequire(import.meta.url).resolve('onnxruntime-node/package.json'));
+    return path.dirname(require.resolve('onnxruntime-node/package.json'));
   } catch (cause) {
     throw new OrtError('missing-library', 'the package onnxruntime-node is not installed', 'Run npm ci.', { cause });
   }

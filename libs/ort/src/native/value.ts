@@ -9,7 +9,7 @@ function toInt64(dims: readonly number[]): BigInt64Array | null {
   return dims.length === 0 ? null : BigInt64Array.from(dims, BigInt);
 }
 
-export function ownValue(api: OrtApi, pointer: Pointer<'Value'>): ValueHandle {
+function ownValue(api: OrtApi, pointer: Pointer<'Value'>): ValueHandle {
   return new Handle('Value', pointer, api.releaseValue);
 }
 

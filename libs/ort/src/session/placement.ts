@@ -17,7 +17,7 @@ export interface Placement {
   nodes: PlacedNode[];
 }
 
-export const PROVIDER_NAMES: Record<ProviderName, string> = {
+const PROVIDER_NAMES: Record<ProviderName, string> = {
   cpu: 'CPUExecutionProvider',
   cuda: 'CUDAExecutionProvider',
 };
