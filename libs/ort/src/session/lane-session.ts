@@ -122,6 +122,14 @@ export class LaneSession implements LaneSessionPort, Disposable {
       this.#broken = true;
       return { captureMs: null, graph: error.message, retry: error.brokeCapture, broken: true };
     }
+    // The capture itself reads no sizes: an output that came out in another one now follows the data, and a graph would
+    // keep what it saw first.
+    if (this.#parts.dataDependent) {
+      this.#mayCapture = false;
+      this.#graph = "an output's shape follows the data";
+      this.#broken = true;
+      return { captureMs: null, graph: this.#graph, retry: false, broken: true };
+    }
     this.#captured = true;
     this.#graph = 'captured';
     return { captureMs: performance.now() - start, graph: this.#graph, retry: false, broken: false };
