@@ -2,13 +2,18 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { decodeStrings, type NamedTensor } from '@warmlane/contracts';
-import { CONFORMANCE_MODELS, externalDataModel, floats, identityModel, reshapeModel, strings } from '@warmlane/testing';
-import onnxProto from 'onnx-proto';
+import {
+  bfloat16BranchModel,
+  CONFORMANCE_MODELS,
+  externalDataModel,
+  floats,
+  identityModel,
+  reshapeModel,
+  strings,
+} from '@warmlane/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bfloat16ToFloat32, float32ToBfloat16 } from '../../apps/reference/src/bfloat16.js';
 import { ModelStore } from '../../apps/reference/src/model-store.js';
-
-const { onnx } = onnxProto;
 
 let folder: string;
 let count = 0;
@@ -88,46 +93,7 @@ describe('the reference', () => {
   });
 
   it('computes a bfloat16 model with weights, casts and a subgraph in float32', async () => {
-    const type = (elemType: number): object => ({ tensorType: { elemType, shape: { dim: [{ dimParam: 'N' }] } } });
-    const half = onnx.TensorProto.create({
-      name: 'half',
-      dataType: 16,
-      dims: [1],
-      rawData: float32ToBfloat16(Float32Array.of(0.5)),
-    });
-    const two = onnx.TensorProto.create({ name: 'two', dataType: 16, dims: [1], int32Data: [0x4000] });
-    const then = { name: 'then', node: [{ opType: 'Mul', input: ['sum', 'two'], output: ['t'] }] };
-    const otherwise = { name: 'else', node: [{ opType: 'Mul', input: ['sum', 'half'], output: ['e'] }] };
-    const branch = (name: string, graph: object, output: string): object => ({
-      name,
-      type: 5,
-      g: { ...graph, output: [{ name: output, type: type(16) }] },
-    });
-    const model = onnx.ModelProto.create({
-      irVersion: 8,
-      opsetImport: [{ domain: '', version: 17 }],
-      graph: {
-        name: 'bf16',
-        node: [
-          { opType: 'Cast', input: ['f'], output: ['b'], attribute: [{ name: 'to', type: 2, i: 16 }] },
-          { opType: 'Add', input: ['x', 'b'], output: ['sum'] },
-          {
-            opType: 'If',
-            input: ['doubled'],
-            output: ['y'],
-            attribute: [branch('then_branch', then, 't'), branch('else_branch', otherwise, 'e')],
-          },
-        ],
-        input: [
-          { name: 'x', type: type(16) },
-          { name: 'f', type: type(1) },
-          { name: 'doubled', type: { tensorType: { elemType: 9, shape: { dim: [] } } } },
-        ],
-        output: [{ name: 'y', type: type(16) }],
-        initializer: [half, two],
-      },
-    });
-    const file = save(Uint8Array.from(onnx.ModelProto.encode(model).finish()));
+    const file = save(bfloat16BranchModel());
     const metadata = await store.load(file.path, file.digest);
     expect(metadata.inputs.map(({ dtype }) => dtype)).toEqual(['bfloat16', 'float32', 'bool']);
     expect(metadata.outputs).toEqual([{ name: 'y', dtype: 'bfloat16', dims: ['N'] }]);

@@ -18,7 +18,7 @@ export interface GateOptions {
   servingMs: number;
 }
 
-export const GATE_DEFAULTS: GateOptions = {
+const GATE_DEFAULTS: GateOptions = {
   waitMs: 5000,
   attempts: 5,
   stepBackMs: 250,

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 
 /** The descriptors that {@link spawnChild} gives to a child, beside stdin, stdout and stderr. */
-export const LIFELINE_FD = 3;
+const LIFELINE_FD = 3;
 export const CHANNEL_FD = 4;
 
 /**

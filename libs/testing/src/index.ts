@@ -11,6 +11,7 @@ export { FakeLane, type FakeLaneOptions, type LaneFault } from './fake-lane.js';
 export {
   addSubModel,
   anonymousDimsModel,
+  bfloat16BranchModel,
   convReluModel,
   externalDataModel,
   identityModel,

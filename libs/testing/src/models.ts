@@ -201,3 +201,38 @@ export function sqrtModel(): Uint8Array {
     outputs: same(['y'], 'float32', ['N']),
   });
 }
+
+/**
+ * x bfloat16 [N] + Cast(f float32 [N]) -> doubled if `doubled` (bool scalar), else halved -> y bfloat16 [N]: weights, a
+ * Cast and subgraphs of a dtype for which the CPU provider has hardly a kernel.
+ */
+export function bfloat16BranchModel(): Uint8Array {
+  const factor = (name: string, bits: number) => tensor(name, 'bfloat16', [1], Uint8Array.of(bits & 0xff, bits >> 8));
+  const branch = (name: string, by: string) =>
+    graph({
+      name,
+      nodes: [{ op: 'Mul', inputs: ['sum', by], outputs: [name] }],
+      inputs: [],
+      outputs: same([name], 'bfloat16', ['N']),
+    });
+  return model({
+    name: 'bfloat16_branch',
+    nodes: [
+      { op: 'Cast', inputs: ['f'], outputs: ['b'], attributes: { to: { int: 16 } } },
+      { op: 'Add', inputs: ['x', 'b'], outputs: ['sum'] },
+      {
+        op: 'If',
+        inputs: ['doubled'],
+        outputs: ['y'],
+        attributes: {
+          then_branch: { graph: branch('doubled_sum', 'two') },
+          else_branch: { graph: branch('halved_sum', 'half') },
+        },
+      },
+    ],
+    inputs: [...same(['x'], 'bfloat16', ['N']), ...same(['f'], 'float32', ['N']), ...same(['doubled'], 'bool', [])],
+    outputs: same(['y'], 'bfloat16', ['N']),
+    // 2 and 0.5
+    initializers: [factor('two', 0x4000), factor('half', 0x3f00)],
+  });
+}
