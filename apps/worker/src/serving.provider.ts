@@ -8,6 +8,7 @@ import { LANES, type LanesPort } from './ports.js';
 import { WorkerRedis } from './redis.provider.js';
 import { ServingService } from './serving/serving.service.js';
 import { DEFAULT_SERVING_OPTIONS } from './serving/serving.settings.js';
+import { WORKER_CONFIG, type WorkerConfig } from './worker.config.js';
 
 /** Bytes of blobs in Redis over all processes: the same in each, else one would refuse what another took. */
 const BLOB_LIMIT_BYTES = 2 * 2 ** 30;
@@ -23,6 +24,7 @@ export class Serving {
     @Inject(IdentityService) private readonly identity: IdentityService,
     @Inject(Fleet) private readonly fleet: Fleet,
     @Inject(LANES) private readonly lanes: LanesPort,
+    @Inject(WORKER_CONFIG) private readonly config: WorkerConfig,
     @Inject(LOGGER) private readonly log: Logger,
   ) {}
 
@@ -40,7 +42,7 @@ export class Serving {
       holders: new Holders(redis, this.fleet.liveness),
       lanes: this.lanes,
       log: this.log,
-      options: DEFAULT_SERVING_OPTIONS,
+      options: { ...DEFAULT_SERVING_OPTIONS, laneLimitMs: this.config.runLimitMs },
     });
     this.service.start();
   }

@@ -1,6 +1,7 @@
 import { parseSize } from '@warmlane/contracts';
 import { LOG_LEVELS } from '@warmlane/observability';
 import { z } from 'zod';
+import { DEFAULT_SERVING_OPTIONS } from './serving/serving.settings.js';
 
 const text = z.string().trim().min(1);
 
@@ -21,6 +22,7 @@ const environmentSchema = z.object({
     .regex(/^[0-9]+(KiB|MiB|GiB)$/, 'a size such as 20GiB')
     .transform(parseSize)
     .optional(),
+  WARMLANE_RUN_LIMIT_MS: z.coerce.number().int().min(100).max(3_600_000).default(DEFAULT_SERVING_OPTIONS.laneLimitMs),
   WARMLANE_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
   WARMLANE_LIFELINE_FD: z.coerce.number().int().min(3).optional(),
   ORT_LIB_DIR: text.optional(),
@@ -37,6 +39,8 @@ export interface WorkerConfig {
   device: string;
   /** Bytes for lanes; null: a share of what is free at start. */
   memoryBytes: number | null;
+  /** A native run that takes longer costs the runtime its life, unless its lane is known to be slow. */
+  runLimitMs: number;
   logLevel: (typeof LOG_LEVELS)[number];
   lifelineFd: number | null;
   ortLibDir: string | null;
@@ -61,6 +65,7 @@ export function parseWorkerConfig(environment: NodeJS.ProcessEnv): WorkerConfig 
     data: env.WARMLANE_DATA,
     device: env.WARMLANE_DEVICE,
     memoryBytes: env.WARMLANE_GPU_MEMORY ?? null,
+    runLimitMs: env.WARMLANE_RUN_LIMIT_MS,
     logLevel: env.WARMLANE_LOG_LEVEL,
     lifelineFd: env.WARMLANE_LIFELINE_FD ?? null,
     ortLibDir: env.ORT_LIB_DIR ?? null,

@@ -162,8 +162,8 @@ function isGone(thrown: unknown): boolean {
   return thrown instanceof WarmlaneError && GONE.has(thrown.code);
 }
 
-/** The process died under the run, and nobody outside killed it. */
+/** The process died under the run, and nobody wanted it to. */
 function isSuspicious(thrown: unknown): boolean {
   const death = isProcessDeath(thrown);
-  return death !== null && !death.external;
+  return death !== null && !death.external && !death.planned;
 }

@@ -48,7 +48,7 @@ export class Trials {
       } catch (thrown) {
         const death = isProcessDeath(thrown);
         if (death === null) throw thrown;
-        if (!death.external) deaths = await this.suspects.charge(request.request);
+        if (!death.external && !death.planned) deaths = await this.suspects.charge(request.request);
       }
     }
   }

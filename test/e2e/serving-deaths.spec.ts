@@ -1,0 +1,166 @@
+import { type NamedTensor, newId, WarmlaneError } from '@warmlane/contracts';
+import { createQueue, SERVING_SETTINGS } from '@warmlane/queues';
+import { classQueueName, keys } from '@warmlane/redis';
+import { addSubModel, bytesOf, int32s, loopModel } from '@warmlane/testing';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { ServingSystem } from './serving.fixture.js';
+
+const ADD = {
+  bytes: addSubModel(),
+  yaml: 'shapes: ["INPUT0:int32[1,16];INPUT1:int32[1,16]"]\n',
+};
+const ADD_KEY = 'INPUT0:int32[1,16];INPUT1:int32[1,16]';
+const LOOP = { bytes: loopModel(), yaml: 'shapes: ["trips:int64[]"]\ninputs: { trips: { values: [2] } }\n' };
+
+function trips(count: number): NamedTensor[] {
+  return [{ name: 'trips', dtype: 'int64', dims: [], data: bytesOf(BigInt64Array.of(BigInt(count))) }];
+}
+
+interface Outcome {
+  right: boolean;
+  code: string;
+  lane: string;
+  worker: string;
+  ms: number;
+}
+
+/** Sends additions at a fixed rate until told to end; every one must come to an end. */
+function steady(system: ServingSystem, perSecond: number) {
+  const outcomes: Promise<Outcome>[] = [];
+  let sent = 0;
+  const timer = setInterval(() => {
+    const n = sent++;
+    const begun = performance.now();
+    const inputs = [int32s('INPUT0', [1, 16], Array(16).fill(n)), int32s('INPUT1', [1, 16], Array(16).fill(1))];
+    outcomes.push(
+      system.infer('add', inputs, { outputs: ['OUTPUT0'], deadlineMs: 30_000 }).then(
+        ({ outputs, lane, worker }) => ({
+          right: Buffer.from(outputs[0]?.data ?? []).readInt32LE(0) === n + 1,
+          code: '',
+          lane,
+          worker,
+          ms: performance.now() - begun,
+        }),
+        (error: WarmlaneError) => ({
+          right: false,
+          code: error.code,
+          lane: '',
+          worker: '',
+          ms: performance.now() - begun,
+        }),
+      ),
+    );
+  }, 1_000 / perSecond);
+  return {
+    count: () => sent,
+    async end(): Promise<Outcome[]> {
+      clearInterval(timer);
+      return Promise.all(outcomes);
+    },
+  };
+}
+
+describe('deaths under load', () => {
+  let system: ServingSystem;
+
+  afterEach(async () => {
+    await system[Symbol.asyncDispose]();
+  });
+
+  it('loses nothing and answers nothing twice while the runtime is killed again and again', async () => {
+    system = await ServingSystem.start({ add: ADD });
+    const worker = system.startWorker();
+    const [lane] = await system.untilReady(1);
+    const firstEpoch = lane?.epoch ?? 0;
+    const load = steady(system, 100);
+    for (let kill = 1; kill <= 3; kill += 1) {
+      const before = load.count();
+      await vi.waitFor(() => expect(load.count()).toBeGreaterThan(before + 50), { timeout: 10_000 });
+      await worker.killChild('runtime');
+      await vi.waitFor(
+        async () => {
+          const [now] = await system.untilReady(1);
+          expect(now?.epoch).toBeGreaterThanOrEqual(firstEpoch + kill);
+        },
+        { timeout: 30_000 },
+      );
+    }
+    const outcomes = await load.end();
+    expect(outcomes.filter(({ right }) => !right)).toEqual([]);
+    expect(outcomes.filter(({ lane: by }) => by === 'ready').length).toBeGreaterThan(100);
+    expect(worker.running).toBe(true);
+    // One name per answer in the producer's stream: a request that ran twice was answered once.
+    const names = (await system.redis.xrange(keys.replies(system.producer.id), '-', '+')).map(
+      ([, fields]) => fields[1],
+    );
+    expect(names.length).toBe(outcomes.length);
+    expect(new Set(names).size).toBe(names.length);
+    // A kill from outside is charged to nobody.
+    expect(await system.redis.keys('{wl}:deaths:*')).toEqual([]);
+  });
+
+  it('has a second worker adopt the queue within about a second of a worker being killed', async () => {
+    system = await ServingSystem.start({ add: ADD });
+    const workers = [system.startWorker()];
+    const [lane] = await system.untilReady(1);
+    workers.push(system.startWorker());
+    await vi.waitFor(async () => expect(await system.redis.scard('{wl}:workers')).toBe(2), { timeout: 30_000 });
+    const second = workers[1];
+    await vi.waitFor(async () => expect(await second?.children('fallback')).toHaveLength(1), { timeout: 30_000 });
+    const load = steady(system, 50);
+    await vi.waitFor(() => expect(load.count()).toBeGreaterThan(50), { timeout: 10_000 });
+    // Jobs that no producer repeats: only adoption brings them to an end.
+    const holder = workers.find((one) => one.log.includes(`"worker":"${lane?.worker}"`)) ?? workers[0];
+    await holder?.kill();
+    const diedAt = performance.now();
+    const queue = createQueue(classQueueName('add', '1', ADD_KEY), { redis: system.redis });
+    const input = (name: string) => ({
+      name,
+      dtype: 'int32',
+      dims: [1, 16],
+      base64: Buffer.alloc(64).toString('base64'),
+    });
+    const [seconds, micros] = await system.redis.time();
+    const now = Number(seconds) * 1_000 + Number(micros) / 1_000;
+    const request = newId();
+    await queue.add('infer', {
+      v: 1,
+      request,
+      producer: 'nobody',
+      model: 'add',
+      version: '1',
+      shapeKey: ADD_KEY,
+      inputs: [input('INPUT0'), input('INPUT1')],
+      outputs: ['OUTPUT0'],
+      deadlineAt: now + 20_000,
+      enqueuedAt: now,
+      priority: 5,
+      repeat: false,
+    });
+    await vi.waitFor(async () => expect(await system.redis.exists(`{wl}:reply:${request}`)).toBe(1), {
+      timeout: 5_000,
+      interval: 20,
+    });
+    expect(performance.now() - diedAt).toBeLessThan(2_500);
+    await system.untilReady(1);
+    const outcomes = await load.end();
+    await queue.close();
+    expect(outcomes.filter(({ right }) => !right)).toEqual([]);
+    expect(Math.max(...outcomes.map(({ ms }) => ms))).toBeLessThan(SERVING_SETTINGS.lockDuration + 5_000);
+  });
+
+  it('calls an input poison that ends two runtimes alone, and serves the others meanwhile', async () => {
+    system = await ServingSystem.start({ add: ADD, loop: LOOP });
+    system.startWorker({ WARMLANE_RUN_LIMIT_MS: '2000' });
+    await system.untilReady(2);
+    expect((await system.infer('loop', trips(3))).lane).toBe('ready');
+    const load = steady(system, 20);
+    // Days of work: each runtime that gets it is killed by its watchdog after 2 s.
+    const poison = system.infer('loop', trips(2 ** 40), { deadlineMs: 60_000 });
+    await expect(poison).rejects.toSatisfy((error) => error instanceof WarmlaneError && error.code === 'poison');
+    expect((await system.infer('loop', trips(3), { deadlineMs: 30_000 })).outputs).toHaveLength(1);
+    const outcomes = await load.end();
+    expect(outcomes.filter(({ right }) => !right)).toEqual([]);
+    await system.untilReady(2);
+  });
+});
