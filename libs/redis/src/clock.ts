@@ -1,3 +1,4 @@
+import { WarmlaneError } from '@warmlane/contracts';
 import type { Redis } from 'ioredis';
 import { Outage } from './outage.js';
 
@@ -37,9 +38,11 @@ export class RedisClock {
     await this.#syncing;
   }
 
-  /** Redis TIME in ms, with fraction. Throws before the first `sync` has ended. */
+  /** Redis TIME in ms, with fraction. Throws `redis-away` before the first `sync` has ended. */
   now(): number {
-    if (this.#offsetMs === null) throw new Error('RedisClock.now() before sync(); await sync() at start');
+    if (this.#offsetMs === null) {
+      throw new WarmlaneError('redis-away', 'Redis has not told its time yet', 'Send the request again.');
+    }
     return performance.now() + this.#offsetMs;
   }
 

@@ -1,0 +1,128 @@
+import type { Provider } from '@nestjs/common';
+import { type Logger, StallMonitor } from '@warmlane/observability';
+import { Producer } from '@warmlane/queues';
+import {
+  BlobStore,
+  IdempotencyStore,
+  LaneStore,
+  Liveness,
+  ModelStore,
+  Notices,
+  Outage,
+  PlanStore,
+  StatsStore,
+  WorkerStore,
+} from '@warmlane/redis';
+import { CodecPool } from '../codec/codec-pool.js';
+import type { ApiConfig } from '../config/api.config.js';
+import { RedisGate } from '../fleet/redis.gate.js';
+import type { BytesInFlight } from '../http/bytes-in-flight.js';
+import { ApiMetrics } from '../metrics/api.metrics.js';
+import { RedisClients } from '../redis/redis.clients.js';
+import { EventStreams } from '../rest/event-streams.js';
+import type { CloseStep } from './close-within.js';
+
+/** Tensors in flight may take this much of Redis together. */
+const BLOB_LIMIT_BYTES = 2 * 2 ** 30;
+const REDIS_WAIT_MS = 2_000;
+const STALL_THRESHOLD_MS = 200;
+const STALL_LOOK_MS = 20;
+
+/** What the API is made of beside its controllers: made by hand, because the order of starting and closing matters. */
+export class ApiParts {
+  readonly metrics = new ApiMetrics();
+  readonly codec = new CodecPool();
+  readonly streams = new EventStreams();
+  readonly producer: Producer;
+  readonly #stalls: StallMonitor;
+  readonly #redis: RedisClients;
+  readonly #gate: RedisGate;
+  readonly #notices: Notices;
+  readonly #liveness: Liveness;
+  readonly #stats: StatsStore;
+
+  constructor(
+    config: ApiConfig,
+    private readonly log: Logger,
+  ) {
+    this.#redis = new RedisClients({ main: config.redisUrl, blobs: config.blobRedisUrl }, log);
+    const { main, blobs } = this.#redis;
+    this.#gate = new RedisGate(main);
+    this.#notices = new Notices(main, log);
+    this.#liveness = new Liveness(main);
+    this.#stats = new StatsStore(main, log);
+    this.#stalls = new StallMonitor({ thresholdMs: STALL_THRESHOLD_MS, intervalMs: STALL_LOOK_MS, log });
+    this.producer = new Producer({
+      redis: main,
+      blobRedis: blobs,
+      sameRedis: config.redisUrl === config.blobRedisUrl,
+      blobLimitBytes: BLOB_LIMIT_BYTES,
+      logger: log,
+    });
+  }
+
+  /** Everything that a controller or service may ask for, by its class. */
+  providers(): Provider[] {
+    const { main, blobs } = this.#redis;
+    return [
+      { provide: ApiMetrics, useValue: this.metrics },
+      { provide: CodecPool, useValue: this.codec },
+      { provide: EventStreams, useValue: this.streams },
+      { provide: Producer, useValue: this.producer },
+      { provide: RedisGate, useValue: this.#gate },
+      { provide: Notices, useValue: this.#notices },
+      { provide: Liveness, useValue: this.#liveness },
+      { provide: StatsStore, useValue: this.#stats },
+      { provide: ModelStore, useValue: new ModelStore(main) },
+      { provide: PlanStore, useValue: new PlanStore(main) },
+      { provide: LaneStore, useValue: new LaneStore(main) },
+      { provide: IdempotencyStore, useValue: new IdempotencyStore(main) },
+      { provide: BlobStore, useValue: new BlobStore(blobs, main, { limitBytes: BLOB_LIMIT_BYTES }) },
+      { provide: WorkerStore, useValue: new WorkerStore(main) },
+    ];
+  }
+
+  watch(bytes: BytesInFlight): void {
+    this.metrics.watch({
+      bytesInFlight: () => bytes.used,
+      stallMaxMs: () => this.#stalls.maxMs,
+      redisUp: () => Outage.of(this.#redis.main).connected,
+    });
+  }
+
+  /**
+   * Resolves when Redis is there, so that the first request finds it; or after 2 s: it may be away for long, and the API
+   * answers 503 meanwhile.
+   */
+  async start(): Promise<void> {
+    this.#stalls.start();
+    const started = this.producer.start().catch((error: unknown) => {
+      this.log.error({ err: error }, 'the producer could not start');
+    });
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, REDIS_WAIT_MS);
+    });
+    await Promise.race([started, late]);
+    clearTimeout(timer);
+  }
+
+  /** In this order: nothing that is closed is needed by what closes later. */
+  closeSteps(): CloseStep[] {
+    return [
+      { name: 'producer', limitMs: 500, close: () => this.producer.close() },
+      { name: 'statistics', limitMs: 300, close: () => this.#stats.close() },
+      { name: 'codec', limitMs: 300, close: () => this.codec.close() },
+      {
+        name: 'redis',
+        limitMs: 200,
+        close: () => {
+          this.#stalls.stop();
+          this.#liveness.close();
+          this.#notices.close();
+          this.#redis.close();
+        },
+      },
+    ];
+  }
+}

@@ -1,0 +1,74 @@
+import type { LaneServed, Timing } from '@warmlane/contracts';
+import { Metrics } from '@warmlane/observability';
+
+/** Metrics of the API process. Labels are bounded: route patterns, status codes, how a request was served. */
+export class ApiMetrics {
+  readonly #metrics = new Metrics('api');
+  readonly #http = this.#metrics.duration({
+    name: 'warmlane_http_request_duration_seconds',
+    help: 'Time from the first byte of a request to the last of its answer.',
+    labels: ['method', 'route', 'status'],
+  });
+  readonly #requests = this.#metrics.counter({
+    name: 'warmlane_requests_total',
+    help: 'Inference requests by how they were served: ready, padded, cold, or failed.',
+    labels: ['served'],
+  });
+  readonly #failures = this.#metrics.counter({
+    name: 'warmlane_request_failures_total',
+    help: 'Failed inference requests by error code.',
+    labels: ['code'],
+  });
+  readonly #queue = this.#metrics.duration({
+    name: 'warmlane_inference_queue_seconds',
+    help: 'Time an inference waited before its run.',
+    labels: ['served'],
+  });
+  readonly #compute = this.#metrics.duration({
+    name: 'warmlane_inference_compute_seconds',
+    help: 'Time an inference computed.',
+    labels: ['served'],
+  });
+
+  /** Values that are read at each scrape. */
+  watch(sources: { bytesInFlight: () => number; stallMaxMs: () => number; redisUp: () => boolean }): void {
+    this.#metrics.gauge({
+      name: 'warmlane_body_bytes_in_flight',
+      help: 'Bytes reserved for request bodies.',
+      collect: (gauge) => gauge.set(sources.bytesInFlight()),
+    });
+    this.#metrics.gauge({
+      name: 'warmlane_event_loop_stall_max_seconds',
+      help: 'Longest delay of the event loop since the start.',
+      collect: (gauge) => gauge.set(sources.stallMaxMs() / 1_000),
+    });
+    this.#metrics.gauge({
+      name: 'warmlane_redis_up',
+      help: '1 while Redis answers.',
+      collect: (gauge) => gauge.set(sources.redisUp() ? 1 : 0),
+    });
+  }
+
+  answered(method: string, route: string, status: number, elapsedMs: number): void {
+    this.#http.observe({ method, route, status: String(status) }, elapsedMs / 1_000);
+  }
+
+  served(lane: LaneServed, timing: Timing): void {
+    this.#requests.inc({ served: lane });
+    this.#queue.observe({ served: lane }, timing.queueMs / 1_000);
+    this.#compute.observe({ served: lane }, timing.computeMs / 1_000);
+  }
+
+  failed(code: string): void {
+    this.#requests.inc({ served: 'failed' });
+    this.#failures.inc({ code });
+  }
+
+  get contentType(): string {
+    return this.#metrics.contentType;
+  }
+
+  text(): Promise<string> {
+    return this.#metrics.text();
+  }
+}

@@ -1,0 +1,158 @@
+import type { ServerResponse } from 'node:http';
+import { Injectable } from '@nestjs/common';
+import { DEFAULT_INFER_DEADLINE_MS, DEFAULT_PRIORITY, type ErrorCode, WarmlaneError } from '@warmlane/contracts';
+import { type InferAnswer, Producer } from '@warmlane/queues';
+import { StatsStore } from '@warmlane/redis';
+import type { FastifyRequest } from 'fastify';
+import { CodecPool } from '../codec/codec-pool.js';
+import { outputForm } from '../codec/infer-answer.js';
+import type { InferRequest } from '../codec/infer-request.js';
+import { checkJsonOutput } from '../codec/json-writer.js';
+import { ModelDirectory } from '../fleet/model-directory.js';
+import { ApiMetrics } from '../metrics/api.metrics.js';
+import { IdempotentInference } from './idempotent-inference.js';
+import { InferBody } from './infer-body.js';
+import { answerHeaders, idempotencyHeader } from './infer-headers.js';
+
+export interface HttpAnswer {
+  headers: Record<string, string>;
+  body: Buffer;
+}
+
+/** One synchronous inference, from the request's bytes to the answer's. */
+@Injectable()
+export class InferService {
+  constructor(
+    private readonly bodies: InferBody,
+    private readonly codec: CodecPool,
+    private readonly models: ModelDirectory,
+    private readonly producer: Producer,
+    private readonly idempotent: IdempotentInference,
+    private readonly metrics: ApiMetrics,
+    private readonly stats: StatsStore,
+  ) {}
+
+  /** `response` tells when the client leaves: then a job that has not begun is taken out of its queue. */
+  async infer(
+    request: FastifyRequest,
+    response: ServerResponse,
+    model: string,
+    version: string | null,
+  ): Promise<HttpAnswer> {
+    const startedAt = performance.now();
+    try {
+      const decoded = await this.bodies.read(request, model, version);
+      const form = outputForm(decoded.outputs, decoded.binaryOutput);
+      await this.checkForms(decoded, model, version);
+      const answer = await this.#serve(request, response, decoded, model, version);
+      const encoded = await this.encode(decoded, answer, form);
+      this.#count(answer, performance.now() - startedAt);
+      return encoded;
+    } catch (error) {
+      this.#countFailure(WarmlaneError.from(error).code, model, version, performance.now() - startedAt);
+      throw error;
+    }
+  }
+
+  #serve(
+    request: FastifyRequest,
+    response: ServerResponse,
+    decoded: InferRequest,
+    model: string,
+    version: string | null,
+  ): Promise<InferAnswer> {
+    const submission = {
+      model,
+      version,
+      inputs: decoded.inputs,
+      outputs: decoded.outputs?.map((output) => output.name) ?? null,
+      deadlineMs: decoded.deadlineMs ?? DEFAULT_INFER_DEADLINE_MS,
+      priority: decoded.priority ?? DEFAULT_PRIORITY,
+    };
+    const key = idempotencyHeader(request.headers);
+    if (key !== null && request.bodyDigest !== null) {
+      const scope = { apiKey: request.caller.id, model, version: version ?? '', key };
+      return this.idempotent.infer({ scope, bodyDigest: request.bodyDigest, submission });
+    }
+    return this.producer.infer({
+      ...submission,
+      version: version ?? undefined,
+      outputs: submission.outputs ?? undefined,
+      signal: abortedBy(response),
+    });
+  }
+
+  /** Refuses outputs that were asked for as JSON and have no such form, before anything is computed. */
+  async checkForms(decoded: InferRequest, model: string, version: string | null): Promise<void> {
+    const form = outputForm(decoded.outputs, decoded.binaryOutput);
+    if (decoded.outputs === null ? decoded.binaryOutput : decoded.outputs.every((output) => output.binary)) return;
+    const { metadata } = await this.models.servable(model, version);
+    const wanted = decoded.outputs?.map((output) => output.name) ?? null;
+    for (const info of metadata.outputs) {
+      const asked = wanted === null || wanted.includes(info.name);
+      if (asked && !form(info.name)) checkJsonOutput(info.name, info.dtype);
+    }
+  }
+
+  async encode(
+    { id }: { id: string | null },
+    answer: InferAnswer,
+    form: (name: string) => boolean,
+  ): Promise<HttpAnswer> {
+    const { body, headBytes } = await this.codec.encode(
+      { id, model: answer.model, version: answer.version },
+      answer.outputs,
+      form,
+    );
+    const headers = answerHeaders(answer);
+    if (headBytes === null) return { body, headers: { ...headers, 'content-type': 'application/json' } };
+    return {
+      body,
+      headers: {
+        ...headers,
+        'content-type': 'application/octet-stream',
+        'inference-header-content-length': String(headBytes),
+      },
+    };
+  }
+
+  #count({ lane, model, version, timing }: InferAnswer, elapsedMs: number): void {
+    this.metrics.served(lane, timing);
+    this.stats.request(model, version, {
+      ok: true,
+      totalNs: elapsedMs * 1e6,
+      queueNs: timing.queueMs * 1e6,
+      computeInputNs: timing.copyMs * 1e6,
+      computeInferNs: timing.computeMs * 1e6,
+      computeOutputNs: 0,
+    });
+  }
+
+  #countFailure(code: ErrorCode, model: string, version: string | null, elapsedMs: number): void {
+    this.metrics.failed(code);
+    if (NOBODYS.has(code)) return;
+    const sample = {
+      ok: false,
+      totalNs: elapsedMs * 1e6,
+      queueNs: 0,
+      computeInputNs: 0,
+      computeInferNs: 0,
+      computeOutputNs: 0,
+    };
+    this.models.servable(model, version).then(
+      (found) => this.stats.request(found.name, found.version, sample),
+      () => undefined,
+    );
+  }
+}
+
+/** Failures before the model is known count for nobody. */
+const NOBODYS = new Set<ErrorCode>(['unknown-model', 'unknown-version', 'redis-away', 'not-ready', 'overloaded']);
+
+function abortedBy(response: ServerResponse): AbortSignal {
+  const controller = new AbortController();
+  response.once('close', () => {
+    if (!response.writableFinished) controller.abort();
+  });
+  return controller.signal;
+}
