@@ -85,6 +85,7 @@ export interface InferHead {
 
 /** The head of an answer and the raw bytes of each binary output, as a client takes them apart. */
 export function takeApart(answer: RawAnswer): { head: InferHead; outputs: Map<string, Buffer> } {
+  if (answer.status !== 200) throw new Error(`status ${answer.status}: ${answer.body.toString('utf8', 0, 500)}`);
   const length = answer.headers['inference-header-content-length'];
   const end = length === undefined ? answer.body.byteLength : Number(length);
   const head = JSON.parse(answer.body.toString('utf8', 0, end)) as InferHead;
