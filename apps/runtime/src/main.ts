@@ -6,24 +6,28 @@ import {
   type RuntimeMethods,
   WarmlaneError,
 } from '@warmlane/contracts';
-import { type CallContext, type Channel, parentChannel, watchLifeline } from '@warmlane/ipc';
-import { OrtError, OrtRuntime } from '@warmlane/ort';
+import { type Channel, parentChannel, watchLifeline } from '@warmlane/ipc';
+import { OrtRuntime } from '@warmlane/ort';
 import { cpuDevice, cudaDevice, type Device, findGpu } from './device.js';
 import { lockDevice } from './device-lock.js';
 import { libraryDigests } from './environment.js';
 import { Gate } from './gate.js';
+import { guarded } from './guard.js';
 import { LaneTable } from './lane-table.js';
 import { PlainSessions } from './plain-sessions.js';
 import { dieWithParent } from './process-control.js';
-
-/** Exit codes beside 0: the worker reads them in its log of deaths. */
-const EXIT_REFUSED = 75;
-const EXIT_POISONED = 86;
 
 /** How much ONNX Runtime itself writes to stderr, by our level; else its errors only. */
 const ORT_SEVERITY: Partial<Record<string, Start['logSeverity']>> = { trace: 0, debug: 2 };
 
 type RuntimeChannel = Channel<RuntimeMethods, { hello: RuntimeHello; refused: ErrorBody }>;
+
+/** What the process exits with when its channel closes. */
+let exitCode = 0;
+
+type Handler<K extends keyof RuntimeMethods> = (
+  params: RuntimeMethods[K]['params'],
+) => RuntimeMethods[K]['result'] | Promise<RuntimeMethods[K]['result']>;
 
 /** What the arguments say. */
 interface Start {
@@ -51,7 +55,7 @@ async function main(): Promise<void> {
   process.on('SIGTERM', () => undefined);
   watchLifeline();
   const channel: RuntimeChannel = parentChannel();
-  channel.onClose(() => process.exit(0));
+  channel.onClose(() => process.exit(exitCode));
   try {
     await start(channel, {
       provider: values.provider === 'cuda' ? 'cuda' : 'cpu',
@@ -60,8 +64,7 @@ async function main(): Promise<void> {
     });
   } catch (error) {
     channel.emit('refused', WarmlaneError.from(error).toBody());
-    await channel.flush();
-    process.exit(EXIT_REFUSED);
+    leave(channel, RUNTIME_EXIT.refused);
   }
 }
 
@@ -99,22 +102,11 @@ function serve(channel: RuntimeChannel, runtime: OrtRuntime, device: Device): vo
   });
   const lanes = new LaneTable(runtime, device, gate);
   const plain = new PlainSessions(runtime, device, gate);
-  const handle = <K extends keyof RuntimeMethods>(
-    method: K,
-    handler: (
-      params: RuntimeMethods[K]['params'],
-      context: CallContext,
-    ) => RuntimeMethods[K]['result'] | Promise<RuntimeMethods[K]['result']>,
-  ): void =>
-    channel.handle(method, (params, context) => {
-      try {
-        const result = handler(params, context);
-        if (!(result instanceof Promise)) return result;
-        return result.catch((error: unknown) => failed(channel, error));
-      } catch (error) {
-        return failed(channel, error);
-      }
-    });
+  const handle = <K extends keyof RuntimeMethods>(method: K, handler: Handler<K>): void =>
+    channel.handle(
+      method,
+      guarded(handler, () => leave(channel, RUNTIME_EXIT.poisoned)),
+    );
   handle('lane.create', lanes.create);
   handle('lane.first', lanes.first);
   handle('lane.capture', lanes.capture);
@@ -131,17 +123,19 @@ function serve(channel: RuntimeChannel, runtime: OrtRuntime, device: Device): vo
     await plain.close();
     device.cuda?.close();
     runtime.close();
-    setImmediate(() => void channel.flush().then(() => process.exit(0)));
+    leave(channel, 0);
     return {};
   });
 }
 
-/** A CUDA context that is lost is lost for the whole process: the error is answered, then only a new process helps. */
-function failed(channel: RuntimeChannel, error: unknown): never {
-  if (error instanceof OrtError && error.poisonsProcess) {
-    setImmediate(() => void channel.flush().then(() => process.exit(EXIT_POISONED)));
-  }
-  throw error;
+/** Ends the process once what it has answered is with the kernel. The channel goes first: an exit in a driver can hang. */
+function leave(channel: RuntimeChannel, code: number): void {
+  setImmediate(() => {
+    void channel.flush().then(() => {
+      exitCode = code;
+      channel.close();
+    });
+  });
 }
 
 await main();

@@ -15,6 +15,7 @@ export class PlainSessions {
   ) {}
 
   run = async (params: PlainRunParams): Promise<RuntimeMethods['plain.run']['result']> => {
+    this.gate.requestArrived();
     const session = await this.#session(params);
     return this.gate.shared(() => session.runAsync(params.inputs, params.outputs));
   };

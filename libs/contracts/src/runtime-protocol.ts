@@ -8,6 +8,14 @@ export interface ParsedOptions {
   run: Record<string, string>;
 }
 
+/** Exit codes of a runtime beside 0. */
+export const RUNTIME_EXIT = {
+  /** It said why it cannot run here. */
+  refused: 75,
+  /** It lost its CUDA context: the error was answered, and only a new process helps. */
+  poisoned: 86,
+} as const;
+
 /** What the runtime found at start; sent once, before anything else. */
 export interface RuntimeHello {
   pid: number;

@@ -1,7 +1,7 @@
 import type { RuntimeHello, RuntimeMethods } from '@warmlane/contracts';
 import type { Death } from './process-errors.js';
 import { type ProcessCallOptions, ProcessLife } from './process-life.js';
-import { type RuntimeProgramOptions, spawnRuntime } from './runtime-process.js';
+import { blocksRuntime, type RuntimeProgramOptions, spawnRuntime } from './runtime-process.js';
 
 export interface DisposableRuntimeOptions extends RuntimeProgramOptions {
   helloTimeoutMs?: number;
@@ -26,6 +26,7 @@ export interface DisposableRuntime extends AsyncDisposable {
 export async function disposableRuntime(options: DisposableRuntimeOptions): Promise<DisposableRuntime> {
   const life = new ProcessLife<RuntimeMethods, RuntimeHello>(spawnRuntime('trial', options), {
     name: 'trial',
+    blocks: blocksRuntime,
     helloTimeoutMs: options.helloTimeoutMs ?? 60_000,
     killTimeoutMs: options.killTimeoutMs ?? 10_000,
   });

@@ -28,7 +28,12 @@ function stubChild(): {
   const channel = new Channel<Methods, ChildEvents<string>>(here);
   return { child: { pid: 1, channel, exited, kill: (signal) => signals.push(signal) }, peer, end, signals };
 }
-const options = { name: 'runtime', helloTimeoutMs: 5000, killTimeoutMs: 30 };
+const options = {
+  name: 'runtime',
+  helloTimeoutMs: 5000,
+  killTimeoutMs: 30,
+  blocks: (method: string) => method === 'work',
+};
 
 it('a process that SIGKILL does not end is lost, and its calls end with that', async () => {
   const { child, peer, signals } = stubChild();
@@ -81,4 +86,24 @@ it('an orderly end is a planned death, whatever its limit', async () => {
   await life.close('close', null, 5000);
   expect(await life.death).toMatchObject({ planned: true, code: 0, external: false });
   expect(signals).toEqual([]);
+});
+
+it('a call behind one that blocks is not judged before that one is answered', async () => {
+  const { child, peer, signals } = stubChild();
+  const life = new ProcessLife(child, options);
+  peer.emit('hello', 'here');
+  await life.hello;
+  const answers: ((value: number) => void)[] = [];
+  peer.handle('work', () => new Promise<number>((resolve) => answers.push(resolve)));
+  const calls = [5000, 20, 20].map((timeoutMs) => life.call('work', null, { timeoutMs }));
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  expect(signals).toEqual([]);
+  for (const [at, call] of calls.entries()) {
+    answers[at]?.(at);
+    expect(await call).toBe(at);
+  }
+  const hanging = expect(life.call('work', null, { timeoutMs: 20 })).rejects.toBeInstanceOf(RuntimeDied);
+  const behind = expect(life.call('work', null, { timeoutMs: 5000 })).rejects.toBeInstanceOf(RuntimeDied);
+  await Promise.all([hanging, behind]);
+  expect(signals).toEqual(['SIGKILL']);
 });

@@ -1,5 +1,5 @@
-import { type ErrorBody, WarmlaneError } from '@warmlane/contracts';
-import { CallTimeout, ChannelClosed, type Child, type ChildExit, type MethodTable } from '@warmlane/ipc';
+import { type ErrorBody, RUNTIME_EXIT, WarmlaneError } from '@warmlane/contracts';
+import { ChannelClosed, type Child, type ChildExit, type MethodTable } from '@warmlane/ipc';
 import { type Death, RuntimeDied } from './process-errors.js';
 
 /** What a child says first: that it is up, or why it cannot be. */
@@ -15,10 +15,15 @@ export interface LifeOptions {
   helloTimeoutMs: number;
   /** A child that is not gone so long after SIGKILL sits in the driver: the device is lost. */
   killTimeoutMs: number;
+  /** Whether a method keeps the child's one thread until it is answered: calls behind it wait, through no fault of theirs. */
+  blocks: (method: string) => boolean;
 }
 
 export interface ProcessCallOptions {
-  /** The watchdog: a call past this costs the process its life. */
+  /**
+   * The watchdog: a call past this costs the process its life. It counts from the moment when the calls that were sent
+   * before it, and block, are answered.
+   */
   timeoutMs: number;
   /** Aborting gives up the answer; the process lives on. */
   signal?: AbortSignal;
@@ -39,6 +44,7 @@ export class ProcessLife<Methods extends MethodTable<Methods>, Hello> {
   readonly #child: Child<Methods, ChildEvents<Hello>>;
   readonly #options: LifeOptions;
   readonly #begunMs = performance.now();
+  readonly #blocking = new Set<Promise<unknown>>();
   #killReason: string | null = null;
   #closing = false;
   #reportLost: () => void = () => undefined;
@@ -71,12 +77,20 @@ export class ProcessLife<Methods extends MethodTable<Methods>, Hello> {
     params: Methods[K]['params'],
     options: ProcessCallOptions,
   ): Promise<Methods[K]['result']> {
+    const answer = this.#child.channel.call(method, params, options.signal ? { signal: options.signal } : {});
+    const stopWatch = this.#watch(method, options.timeoutMs, [...this.#blocking]);
+    if (this.#options.blocks(method)) {
+      const settled: Promise<unknown> = answer.catch(() => undefined);
+      this.#blocking.add(settled);
+      void settled.then(() => this.#blocking.delete(settled));
+    }
     try {
-      return await this.#child.channel.call(method, params, options);
+      return await answer;
     } catch (error) {
-      if (error instanceof CallTimeout) this.kill(error.message);
-      else if (!(error instanceof ChannelClosed)) throw error;
+      if (!(error instanceof ChannelClosed)) throw error;
       throw new RuntimeDied(this.#options.name, await this.#deathOrLost());
+    } finally {
+      stopWatch();
     }
   }
 
@@ -85,7 +99,11 @@ export class ProcessLife<Methods extends MethodTable<Methods>, Hello> {
     if (this.#killReason !== null) return;
     this.#killReason = reason;
     this.#child.kill('SIGKILL');
-    const timer = setTimeout(() => this.#reportLost(), this.#options.killTimeoutMs);
+    const timer = setTimeout(() => {
+      this.#reportLost();
+      // Ends the calls in flight.
+      this.#child.channel.close();
+    }, this.#options.killTimeoutMs);
     void this.#child.exited.then(() => clearTimeout(timer));
   }
 
@@ -108,6 +126,25 @@ export class ProcessLife<Methods extends MethodTable<Methods>, Hello> {
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  /** Kills the process when the limit is over; returns a function that takes that back. */
+  #watch(method: string, timeoutMs: number, ahead: readonly Promise<unknown>[]): () => void {
+    let stopped = false;
+    let timer: NodeJS.Timeout | undefined;
+    const expire = (): void => {
+      if (!stopped) this.kill(`'${method}' was not answered within ${timeoutMs} ms`);
+    };
+    const begin = (): void => {
+      // Timers of a loop that was held up fire before its input is read: the answer may be there already.
+      if (!stopped) timer = setTimeout(() => setImmediate(expire), timeoutMs);
+    };
+    if (ahead.length === 0) begin();
+    else void Promise.all(ahead).then(begin);
+    return () => {
+      stopped = true;
+      clearTimeout(timer);
+    };
   }
 
   /**
@@ -160,7 +197,11 @@ export class ProcessLife<Methods extends MethodTable<Methods>, Hello> {
     const uptimeMs = performance.now() - this.#begunMs;
     const ours = signal === 'SIGKILL' ? this.#killReason : null;
     const external = ours === null && (signal === 'SIGKILL' || signal === 'SIGTERM');
-    const itself = signal === null ? `exit code ${code}` : external ? `killed from outside (${signal})` : signal;
+    const itself = signal === null ? exitReason(code) : external ? `killed from outside (${signal})` : signal;
     return { signal, code, external, planned: this.#closing, reason: ours ?? itself, uptimeMs };
   }
+}
+
+function exitReason(code: number | null): string {
+  return code === RUNTIME_EXIT.poisoned ? `its CUDA context was lost (exit code ${code})` : `exit code ${code}`;
 }

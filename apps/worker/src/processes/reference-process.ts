@@ -27,7 +27,8 @@ export class ReferenceProcess extends SupervisedProcess<ReferenceMethods, Refere
     ];
     const env = { ...options.env, ORT_LIB_DIR: undefined, CUDA_VISIBLE_DEVICES: '-1' };
     super(
-      role,
+      // onnxruntime-node loads and runs on the one thread that there is.
+      { name: role, blocks: () => true },
       () => spawnChild<ReferenceMethods, ChildEvents<ReferenceHello>>({ entry: REFERENCE_PROGRAM, role, args, env }),
       options,
     );

@@ -22,7 +22,7 @@ export interface RuntimeProcessOptions extends RuntimeProgramOptions, Supervisio
 /** The process that owns the device: every lane lives and dies with it. */
 export class RuntimeProcess extends SupervisedProcess<RuntimeMethods, RuntimeHello> {
   constructor(options: RuntimeProcessOptions) {
-    super('runtime', () => spawnRuntime('runtime', options), options);
+    super({ name: 'runtime', blocks: blocksRuntime }, () => spawnRuntime('runtime', options), options);
   }
 
   /** Orderly end: lanes released in order; see {@link SupervisedProcess.close}. */
@@ -34,6 +34,11 @@ export class RuntimeProcess extends SupervisedProcess<RuntimeMethods, RuntimeHel
   restart(): Promise<RuntimeHello> {
     return this.renew('close', {});
   }
+}
+
+/** A run holds the serving thread; everything else goes to pool threads, or is short, or yields between its runs. */
+export function blocksRuntime(method: string): boolean {
+  return method === 'lane.run';
 }
 
 /** `trial` is the same program without the device's lock: it works beside the runtime that holds it. */

@@ -14,7 +14,7 @@ export interface RestartOptions {
 
 const DEFAULT_RESTART: RestartOptions = { firstMs: 200, maxMs: 5000, resetAfterMs: 10_000 };
 
-export interface SupervisionOptions extends Partial<Omit<LifeOptions, 'name'>> {
+export interface SupervisionOptions extends Partial<Omit<LifeOptions, 'name' | 'blocks'>> {
   restart?: Partial<RestartOptions>;
   /** How long `close` waits for an orderly end before SIGKILL. Default 10,000. */
   closeLimitMs?: number;
@@ -49,10 +49,15 @@ export class SupervisedProcess<Methods extends MethodTable<Methods>, Hello> {
   #awaiting: { resolve: (hello: Hello) => void; reject: (error: Error) => void }[] = [];
   #timer: NodeJS.Timeout | null = null;
 
-  constructor(name: string, spawn: () => Child<Methods, ChildEvents<Hello>>, options: SupervisionOptions = {}) {
+  constructor(
+    { name, blocks }: Pick<LifeOptions, 'name' | 'blocks'>,
+    spawn: () => Child<Methods, ChildEvents<Hello>>,
+    options: SupervisionOptions = {},
+  ) {
     this.#spawn = spawn;
     this.#life = {
       name,
+      blocks,
       helloTimeoutMs: options.helloTimeoutMs ?? 60_000,
       killTimeoutMs: options.killTimeoutMs ?? 10_000,
     };
