@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import {
   type ErrorBody,
   type ProviderName,
+  RUNTIME_EXIT,
   type RuntimeHello,
   type RuntimeMethods,
   WarmlaneError,
