@@ -121,24 +121,21 @@ export class FakeWorker implements AsyncDisposable {
     });
   }
 
-  /** Registers a loaded model, declares its shapes and answers its cold queue. */
-  async serve(model: FakeModel, shapes: readonly DeclaredShape[] = []): Promise<void> {
-    const { name, version } = model;
+  /** Registers a loaded model and declares its shapes; nobody answers for it yet. */
+  async register(model: FakeModel, shapes: readonly DeclaredShape[] = []): Promise<void> {
+    const { name, version, metadata } = model;
     const config = modelConfigSchema.parse({ shapes: shapes.map((shape) => shape.shapeKey), ...model.config });
-    await this.models.register({
-      name,
-      version,
-      state: 'LOADED',
-      reason: '',
-      digest: `sha-${name}`,
-      metadata: model.metadata,
-      config,
-    });
+    await this.models.register({ name, version, state: 'LOADED', reason: '', digest: `sha-${name}`, metadata, config });
     await this.plans.setDeclared(name, version, shapes);
-    this.#computes.set(`${name}/${version}`, model.compute);
     this.#held.add(`${name}/${version}`);
     await this.say('serving');
-    await this.#answer(coldQueueName(name, version), 'cold');
+  }
+
+  /** Registers a model and answers its cold queue. */
+  async serve(model: FakeModel, shapes: readonly DeclaredShape[] = []): Promise<void> {
+    this.#computes.set(`${model.name}/${model.version}`, model.compute);
+    await this.register(model, shapes);
+    await this.#answer(coldQueueName(model.name, model.version), 'cold');
   }
 
   /** Makes a lane READY and answers its class queue. */

@@ -6,6 +6,7 @@ import { HealthController } from './health/health.controller.js';
 import { HealthService } from './health/health.service.js';
 import type { ApiParts } from './lifecycle/api-parts.js';
 import { MetricsController } from './metrics/metrics.controller.js';
+import { AnswerBlobs } from './protocol/answer-blobs.js';
 import { IdempotentInference } from './protocol/idempotent-inference.js';
 import { InferController } from './protocol/infer.controller.js';
 import { InferService } from './protocol/infer.service.js';
@@ -16,6 +17,8 @@ import { RepositoryService } from './protocol/repository.service.js';
 import { ServerController } from './protocol/server.controller.js';
 import { StatsService } from './protocol/stats.service.js';
 import { UnsupportedController } from './protocol/unsupported.controller.js';
+import { AsyncInferenceService } from './rest/async-inference.service.js';
+import { InferencesController } from './rest/inferences.controller.js';
 import { LanesController } from './rest/lanes.controller.js';
 import { ModelsController } from './rest/models.controller.js';
 import { WorkersController } from './rest/workers.controller.js';
@@ -36,6 +39,7 @@ export function apiModule(config: ApiConfig, parts: ApiParts): DynamicModule {
       RepositoryController,
       UnsupportedController,
       ModelsController,
+      InferencesController,
       LanesController,
       WorkersController,
     ],
@@ -45,6 +49,8 @@ export function apiModule(config: ApiConfig, parts: ApiParts): DynamicModule {
       FleetService,
       ModelDirectory,
       HealthService,
+      AnswerBlobs,
+      AsyncInferenceService,
       IdempotentInference,
       InferBody,
       InferService,

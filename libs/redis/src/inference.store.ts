@@ -15,10 +15,15 @@ const inferenceSchema = z.object({
   /** Redis TIME in ms. */
   acceptedAt: z.number(),
   deadlineAt: z.number(),
+  /** What the asker wants to find again with the answer; only kept here. */
+  note: z.string().default(''),
 });
 
 /** An accepted asynchronous inference. */
 export type InferenceDoc = z.infer<typeof inferenceSchema>;
+
+/** As it is given: the note may be left out. */
+export type InferenceInput = z.input<typeof inferenceSchema>;
 
 /**
  * Asynchronous inferences. There is no state to keep beside the answer: while the record stands without one it runs, and
@@ -32,7 +37,7 @@ export class InferenceStore {
   }
 
   /** Notes an inference before its job is added; kept for `ttlMs` (its deadline + 60 s) unless it is answered. */
-  async create(doc: InferenceDoc, ttlMs: number): Promise<void> {
+  async create(doc: InferenceInput, ttlMs: number): Promise<void> {
     await this.#redis.set(keys.result(doc.id), JSON.stringify(doc), 'PX', Math.ceil(ttlMs));
   }
 

@@ -65,6 +65,6 @@ describe('KeyRing', () => {
 
   it('lets everybody through open routes, and everywhere where no keys are set', () => {
     expect(ring.admit(undefined, 'open').role).toBe('admin');
-    expect(new KeyRing([]).admit(undefined, 'admin')).toEqual({ id: 'local', role: 'admin' });
+    expect(new KeyRing([]).admit(undefined, 'admin')).toEqual({ id: '', role: 'admin' });
   });
 });

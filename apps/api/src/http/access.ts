@@ -1,13 +1,13 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { type ApiKey, type ApiRole, WarmlaneError } from '@warmlane/contracts';
 
-/** Who sent a request: the key's id, or the one owner of everything where no keys are set. */
+/** Who sent a request: the key's id, empty where no keys are set and one owner has everything. */
 export interface Caller {
   readonly id: string;
   readonly role: ApiRole;
 }
 
-const NOBODY: Caller = { id: 'local', role: 'admin' };
+const NOBODY: Caller = { id: '', role: 'admin' };
 
 export type Access = 'open' | ApiRole;
 

@@ -4,12 +4,14 @@ import { Producer } from '@warmlane/queues';
 import {
   BlobStore,
   IdempotencyStore,
+  InferenceStore,
   LaneStore,
   Liveness,
   ModelStore,
   Notices,
   Outage,
   PlanStore,
+  RedisClock,
   StatsStore,
   WorkerStore,
 } from '@warmlane/redis';
@@ -40,6 +42,7 @@ export class ApiParts {
   readonly #notices: Notices;
   readonly #liveness: Liveness;
   readonly #stats: StatsStore;
+  readonly #clock: RedisClock;
 
   constructor(
     config: ApiConfig,
@@ -51,6 +54,7 @@ export class ApiParts {
     this.#notices = new Notices(main, log);
     this.#liveness = new Liveness(main);
     this.#stats = new StatsStore(main, log);
+    this.#clock = new RedisClock(main);
     this.#stalls = new StallMonitor({ thresholdMs: STALL_THRESHOLD_MS, intervalMs: STALL_LOOK_MS, log });
     this.producer = new Producer({
       redis: main,
@@ -77,6 +81,8 @@ export class ApiParts {
       { provide: PlanStore, useValue: new PlanStore(main) },
       { provide: LaneStore, useValue: new LaneStore(main) },
       { provide: IdempotencyStore, useValue: new IdempotencyStore(main) },
+      { provide: InferenceStore, useValue: new InferenceStore(main) },
+      { provide: RedisClock, useValue: this.#clock },
       { provide: BlobStore, useValue: new BlobStore(blobs, main, { limitBytes: BLOB_LIMIT_BYTES }) },
       { provide: WorkerStore, useValue: new WorkerStore(main) },
     ];
@@ -96,7 +102,7 @@ export class ApiParts {
    */
   async start(): Promise<void> {
     this.#stalls.start();
-    const started = this.producer.start().catch((error: unknown) => {
+    const started = Promise.all([this.producer.start(), this.#clock.sync()]).catch((error: unknown) => {
       this.log.error({ err: error }, 'the producer could not start');
     });
     let timer: NodeJS.Timeout | undefined;
@@ -118,6 +124,7 @@ export class ApiParts {
         limitMs: 200,
         close: () => {
           this.#stalls.stop();
+          this.#clock.close();
           this.#liveness.close();
           this.#notices.close();
           this.#redis.close();

@@ -2,8 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
 import { newId, WarmlaneError } from '@warmlane/contracts';
 import { type InferAnswer, Producer, type Submission, successOf } from '@warmlane/queues';
-import { type Answer, BlobStore, type IdempotencyScope, IdempotencyStore, REPLY_TTL_MS } from '@warmlane/redis';
+import { type Answer, type IdempotencyScope, IdempotencyStore, REPLY_TTL_MS } from '@warmlane/redis';
 import { RedisGate } from '../fleet/redis.gate.js';
+import { AnswerBlobs } from './answer-blobs.js';
 
 /** The answer of a request that another connection waits for is looked for this often, ms. */
 const LOOK_FIRST_MS = 10;
@@ -31,7 +32,7 @@ export class IdempotentInference {
   constructor(
     private readonly producer: Producer,
     private readonly keys: IdempotencyStore,
-    private readonly blobs: BlobStore,
+    private readonly answers: AnswerBlobs,
     private readonly gate: RedisGate,
   ) {}
 
@@ -40,13 +41,7 @@ export class IdempotentInference {
     const startedAt = performance.now();
     const { model, version, answer } = await this.#serve(request, startedAt);
     const head = successOf(answer);
-    const outputs = await Promise.all(
-      head.outputs.map(async ({ name, dtype, dims, blob }, at) => {
-        const data = blob === null ? answer.inline[at] : await this.gate.use(() => this.blobs.get(blob));
-        if (data === null || data === undefined) throw gone(name);
-        return { name, dtype, dims, data };
-      }),
-    );
+    const outputs = await this.answers.read(answer);
     return {
       model,
       version,
@@ -119,8 +114,4 @@ function late(): WarmlaneError {
     'the request with this idempotency-key is not answered yet',
     'Send it again.',
   );
-}
-
-function gone(output: string): WarmlaneError {
-  return new WarmlaneError('tensor-gone', `output '${output}' is kept no longer`, 'Send the request with a new key.');
 }

@@ -65,6 +65,7 @@ export class Submitter {
     if (leftMs <= 0) throw deadlineExceeded();
     if (resume !== null) await patience.within(resume.onRouted(route.queue, deadlineAt));
     const stored = await this.#store(inputs, leftMs + BLOB_MARGIN_MS);
+    let left = false;
     try {
       const data: ClassJob = {
         v: 1,
@@ -84,8 +85,12 @@ export class Submitter {
       };
       const answer = await this.#run(data, route, stored.writing, leftMs, submission);
       return { request: data.request, model: model.name, version: model.version, shapeKey: key, answer };
+    } catch (error) {
+      // A process that closes leaves its jobs to the workers, and the jobs need their inputs: those expire by themselves.
+      left = error instanceof WarmlaneError && error.code === 'not-ready';
+      throw error;
     } finally {
-      if (stored.written.length > 0) this.deps.blobs.unlink(stored.written);
+      if (stored.written.length > 0 && !left) this.deps.blobs.unlink(stored.written);
     }
   }
 
