@@ -44,6 +44,15 @@ describe('the reference cache', () => {
     expect(cache.bytes).toBe(0);
   });
 
+  it('counts what another worker keeps in the same folder, and misses what it deleted', () => {
+    const [one, other] = [open(3000), open(3000)];
+    one.put('a', '1', outputs(300));
+    for (let n = 0; n < 64; n++) other.put('b', String(n), outputs(10));
+    expect(other.bytes).toBeLessThanOrEqual(3000);
+    expect(one.get('a', '1')).toBeNull();
+    expect(one.bytes).toBe(0);
+  });
+
   it('deletes the least recently used above its bound, and the leftovers of an earlier life', () => {
     const cache = open(1200);
     cache.put('a', '1', outputs(300));
@@ -51,9 +60,15 @@ describe('the reference cache', () => {
     for (const [at, name] of readdirSync(path.join(folder, 'a')).entries()) {
       utimesSync(path.join(folder, 'a', name), at, at);
     }
-    writeFileSync(path.join(folder, 'a', 'x.bin.77.tmp'), 'half');
+    for (const [name, second] of [
+      ['dead.tmp', 0],
+      ['being-written.tmp', Date.now() / 1000],
+    ] as const) {
+      writeFileSync(path.join(folder, 'a', name), 'half');
+      utimesSync(path.join(folder, 'a', name), second, second);
+    }
     const later = open(1200);
-    expect(readdirSync(path.join(folder, 'a'))).toHaveLength(2);
+    expect(readdirSync(path.join(folder, 'a')).filter((name) => name.endsWith('.tmp'))).toEqual(['being-written.tmp']);
     const kept = later.get('a', '1');
     expect(kept).not.toBeNull();
     later.put('a', '3', outputs(300));

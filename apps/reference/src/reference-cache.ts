@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import {
   closeSync,
-  existsSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -13,11 +12,16 @@ import {
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
-import { isDType, type NamedTensor } from '@warmlane/contracts';
+import { isDType, type NamedTensor, newId } from '@warmlane/contracts';
 
 const MAGIC = Buffer.from('WLREF001');
 const HASH_BYTES = 32;
 const PREFIX_BYTES = MAGIC.byteLength + HASH_BYTES;
+
+/** No write takes so long: the process that began it is gone. */
+const ABANDONED_MS = 600_000;
+/** How often the shared folder is looked through again. */
+const PUTS_TO_RESCAN = 64;
 
 interface Entry {
   bytes: number;
@@ -33,6 +37,7 @@ interface Entry {
 export class ReferenceCache {
   readonly #entries = new Map<string, Entry>();
   #bytes = 0;
+  #puts = 0;
 
   constructor(
     private readonly folder: string,
@@ -40,7 +45,7 @@ export class ReferenceCache {
     private readonly warn: (message: string) => void,
   ) {
     mkdirSync(folder, { recursive: true });
-    for (const digest of readdirSync(folder)) this.#scan(path.join(folder, digest));
+    this.#rescan();
     this.#evict();
   }
 
@@ -50,19 +55,20 @@ export class ReferenceCache {
 
   get(digest: string, key: string): NamedTensor[] | null {
     const file = this.#file(digest, key);
-    if (!existsSync(file)) {
+    const content = read(file);
+    if (content === null) {
       this.#forget(file);
       return null;
     }
-    const outputs = decode(readFileSync(file));
+    const outputs = decode(content);
     if (outputs === null) {
       this.warn(`reference ${file} is damaged: deleted, computed again`);
       this.#delete(file);
       return null;
     }
     const now = new Date();
-    utimesSync(file, now, now);
-    this.#remember(file, statSync(file).size, now.getTime());
+    touch(file, now);
+    this.#remember(file, content.byteLength, now.getTime());
     return outputs;
   }
 
@@ -71,7 +77,7 @@ export class ReferenceCache {
     const parts = encode(outputs);
     const bytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
     if (bytes > this.maxBytes) return;
-    const temporary = `${file}.${process.pid}.tmp`;
+    const temporary = `${file}.${newId()}.tmp`;
     try {
       mkdirSync(path.dirname(file), { recursive: true });
       writeParts(temporary, parts);
@@ -82,6 +88,8 @@ export class ReferenceCache {
       return;
     }
     this.#remember(file, bytes, Date.now());
+    this.#puts += 1;
+    if (this.#puts % PUTS_TO_RESCAN === 0) this.#rescan();
     this.#evict();
   }
 
@@ -90,14 +98,23 @@ export class ReferenceCache {
     return path.join(this.folder, digest.replaceAll(/[^A-Za-z0-9_-]/g, '-'), `${name}.bin`);
   }
 
-  #scan(folder: string): void {
-    for (const name of statSync(folder).isDirectory() ? readdirSync(folder) : []) {
-      const file = path.join(folder, name);
-      const stat = statSync(file);
-      // A life that ended between write and rename leaves these.
-      if (name.endsWith('.tmp')) rmSync(file, { force: true });
-      else if (name.endsWith('.bin')) this.#remember(file, stat.size, stat.mtimeMs);
+  /** Other workers of this machine share the folder: what they keep counts, what they deleted does not. */
+  #rescan(): void {
+    this.#entries.clear();
+    this.#bytes = 0;
+    for (const digest of readdirSync(this.folder)) {
+      const folder = path.join(this.folder, digest);
+      if (!statSync(folder).isDirectory()) continue;
+      for (const name of readdirSync(folder)) this.#scan(path.join(folder, name));
     }
+  }
+
+  #scan(file: string): void {
+    const stat = statSync(file, { throwIfNoEntry: false });
+    if (stat === undefined) return;
+    if (file.endsWith('.bin')) this.#remember(file, stat.size, stat.mtimeMs);
+    // A life that ended between write and rename leaves these.
+    else if (file.endsWith('.tmp') && stat.mtimeMs < Date.now() - ABANDONED_MS) rmSync(file, { force: true });
   }
 
   #remember(file: string, bytes: number, usedMs: number): void {
@@ -122,6 +139,25 @@ export class ReferenceCache {
       if (this.#bytes <= this.maxBytes) return;
       this.#delete(file);
     }
+  }
+}
+
+function read(file: string): Buffer | null {
+  return orNull(() => readFileSync(file));
+}
+
+/** Marks a file as used just now. */
+function touch(file: string, now: Date): void {
+  orNull(() => utimesSync(file, now, now));
+}
+
+/** Null where the file went away: another worker may delete it at any time. */
+function orNull<T>(action: () => T): T | null {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    throw error;
   }
 }
 
