@@ -1,7 +1,7 @@
 import { ClassStore, classQueueName, keys, LaneStore, PREFIX, WorkerStore } from '@warmlane/redis';
 import { Queue } from 'bullmq';
 import { describe, expect, it } from 'vitest';
-import { readyDoc, X } from './documents.fixture.js';
+import { readyDoc, X, Y } from './documents.fixture.js';
 import { useRedis } from './redis-client.fixture.js';
 
 const CLASS = X;
@@ -21,7 +21,10 @@ describe('ClassStore', () => {
     const queue = new Queue(classQueueName('rec', '1', CLASS), { connection: redis, prefix: PREFIX });
     await queue.add('infer', {});
     await queue.add('infer', {}, { priority: 5 });
-    expect(await classes.jobs('rec', '1', CLASS)).toBe(2);
+    expect(await classes.look('rec', '1', [CLASS, Y])).toEqual([
+      { jobs: 2, holders: [{ worker: 'w-0', epoch }] },
+      { jobs: 0, holders: [] },
+    ]);
     expect(await classes.drop('rec', '1', CLASS)).toBe(false);
     await lanes.leave({ ...doc, state: 'EVICTED' }, CLASS);
     expect(await classes.drop('rec', '1', CLASS)).toBe(false);

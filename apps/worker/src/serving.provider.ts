@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from '@warmlane/observability';
-import { BlobStore, Holders, ReplyStore, StatsStore } from '@warmlane/redis';
+import { BlobStore, ReplyStore, StatsStore } from '@warmlane/redis';
 import { Fleet } from './fleet/fleet.js';
 import { IdentityService } from './identity/identity.service.js';
 import { LOGGER } from './logger.js';
@@ -39,7 +39,7 @@ export class Serving {
       blobs: new BlobStore(blobs, redis, { limitBytes: BLOB_LIMIT_BYTES }),
       replies: new ReplyStore(redis),
       stats: this.stats,
-      holders: new Holders(redis, this.fleet.liveness),
+      liveness: this.fleet.liveness,
       lanes: this.lanes,
       log: this.log,
       options: { ...DEFAULT_SERVING_OPTIONS, laneLimitMs: this.config.runLimitMs },

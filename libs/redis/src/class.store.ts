@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis';
+import type { Holder } from './holders.js';
 import { keys, PREFIX } from './keys.js';
 import { classQueueName } from './queue-names.js';
 import { runScript } from './scripts.js';
@@ -9,6 +10,14 @@ const SORTED = ['prioritized', 'delayed', 'failed'] as const;
 /** What BullMQ leaves behind of a queue without jobs. */
 const REMAINS = ['meta', 'id', 'pc', 'events', 'marker', 'stalled', 'stalled-check', 'repeat', 'limiter'] as const;
 
+/** A shape class as it was seen. */
+export interface ClassSight {
+  /** Jobs of its queue that wait or run. */
+  jobs: number;
+  /** Whoever said that it holds the class, live or not. */
+  holders: Holder[];
+}
+
 /** The shape classes of a model that have, or had, a queue: how orphaned queues are found without a scan. */
 export class ClassStore {
   constructor(private readonly redis: Redis) {}
@@ -18,22 +27,35 @@ export class ClassStore {
     return this.redis.smembers(keys.classes(model, version));
   }
 
-  /** Jobs of the class's queue that wait or run. */
-  async jobs(model: string, version: string, shapeClass: string): Promise<number> {
-    const queue = `${PREFIX}:${classQueueName(model, version, shapeClass)}`;
-    const counts = await Promise.all([
-      this.redis.llen(`${queue}:wait`),
-      this.redis.llen(`${queue}:active`),
-      this.redis.zcard(`${queue}:prioritized`),
-    ]);
-    return counts.reduce((sum, count) => sum + count, 0);
+  /** Holders and jobs of the given classes, in their order: one command. */
+  async look(model: string, version: string, classes: readonly string[]): Promise<ClassSight[]> {
+    if (classes.length === 0) return [];
+    const names = classes.flatMap((shapeClass) => {
+      const queue = queueKey(model, version, shapeClass);
+      return [keys.holders(model, version, shapeClass), `${queue}:wait`, `${queue}:active`, `${queue}:prioritized`];
+    });
+    const reply = await runScript(this.redis, 'lookClasses', names, []);
+    return (Array.isArray(reply) ? reply : []).map((seen) => {
+      const [jobs, ...holders] = Array.isArray(seen) ? seen : [];
+      return { jobs: Number(jobs ?? 0), holders: holders.map((member) => parseMember(String(member))) };
+    });
   }
 
   /** Forgets a class without holders and jobs, and what is left of its queue. False where it has either. */
   async drop(model: string, version: string, shapeClass: string): Promise<boolean> {
-    const queue = `${PREFIX}:${classQueueName(model, version, shapeClass)}`;
+    const queue = queueKey(model, version, shapeClass);
     const names = [...LISTS, ...SORTED, ...REMAINS].map((name) => `${queue}:${name}`);
     const all = [keys.classes(model, version), keys.holders(model, version, shapeClass), ...names];
     return (await runScript(this.redis, 'dropClass', all, [shapeClass])) === 1;
   }
+}
+
+function queueKey(model: string, version: string, shapeClass: string): string {
+  return `${PREFIX}:${classQueueName(model, version, shapeClass)}`;
+}
+
+/** `worker:epoch:lane`, as it stands in the set of holders. */
+function parseMember(member: string): Holder {
+  const [worker = '', epoch = ''] = member.split(':');
+  return { worker, epoch: Number(epoch) };
 }

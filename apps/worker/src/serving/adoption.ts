@@ -1,4 +1,4 @@
-import { type ClassStore, classQueueName, type Holders } from '@warmlane/redis';
+import { type ClassSight, type ClassStore, classQueueName, type Liveness } from '@warmlane/redis';
 import type { Logger } from 'pino';
 import type { HeldModel } from '../ports.js';
 import { ADOPTED_IDLE_MS, CLASS_KEPT_MS } from './serving.settings.js';
@@ -23,7 +23,7 @@ export class Adoption {
     private readonly deps: {
       worker: string;
       classes: ClassStore;
-      holders: Holders;
+      liveness: Liveness;
       subscriptions: Subscriptions;
       log: Logger;
     },
@@ -52,29 +52,33 @@ export class Adoption {
   }
 
   async #lookAtAll(): Promise<void> {
+    const { subscriptions, classes, liveness } = this.deps;
     for (const model of this.#models.values()) {
-      const classes = await this.deps.classes.list(model.name, model.version);
-      await Promise.all(classes.map((shapeClass) => this.#lookAt(model, shapeClass)));
+      const all = await classes.list(model.name, model.version);
+      const queues = new Map(all.map((name) => [name, classQueueName(model.name, model.version, name)]));
+      for (const queue of queues.values()) if (subscriptions.hasLane(queue)) this.#orphans.delete(queue);
+      const others = all.filter((name) => !subscriptions.hasLane(queues.get(name) ?? ''));
+      const [seen, live] = await Promise.all([classes.look(model.name, model.version, others), liveness.live()]);
+      await Promise.all(seen.map((sight, n) => this.#consider(model, others[n] ?? '', sight, live)));
     }
   }
 
-  async #lookAt(model: HeldModel, shapeClass: string): Promise<void> {
-    const { subscriptions, holders, classes, worker } = this.deps;
+  async #consider(
+    model: HeldModel,
+    shapeClass: string,
+    sight: ClassSight,
+    live: ReadonlyMap<string, number>,
+  ): Promise<void> {
+    const { subscriptions, classes, worker } = this.deps;
     const queue = classQueueName(model.name, model.version, shapeClass);
-    if (subscriptions.hasLane(queue)) {
-      this.#orphans.delete(queue);
-      return;
-    }
     // An entry of this worker is one that its dead runtime left behind: no lane here holds the class.
-    const live = (await holders.of(model.name, model.version, shapeClass)).filter(
-      (holder) => !holder.startsWith(`${worker}:`),
-    );
-    if (live.length > 0) {
+    const held = sight.holders.some((holder) => holder.worker !== worker && live.get(holder.worker) === holder.epoch);
+    if (held) {
       this.#orphans.delete(queue);
       if (subscriptions.hasFallback(queue)) this.#release(queue);
       return;
     }
-    const jobs = (await classes.jobs(model.name, model.version, shapeClass)) + subscriptions.active(queue);
+    const jobs = sight.jobs + subscriptions.active(queue);
     const orphan = this.#orphans.get(queue) ?? { emptySince: null };
     this.#orphans.set(queue, orphan);
     if (jobs > 0) {

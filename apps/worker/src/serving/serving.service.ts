@@ -4,7 +4,7 @@ import {
   ClassStore,
   classQueueName,
   coldQueueName,
-  type Holders,
+  type Liveness,
   type RedisClock,
   type ReplyStore,
   type StatsStore,
@@ -28,7 +28,7 @@ export interface ServingDeps {
   blobs: BlobStore;
   replies: ReplyStore;
   stats: StatsStore;
-  holders: Holders;
+  liveness: Liveness;
   lanes: LanesPort;
   log: Logger;
   options: ServingOptions;
@@ -73,7 +73,7 @@ export class ServingService implements LaneListener {
     this.#adoption = new Adoption({
       worker,
       classes: new ClassStore(redis),
-      holders: deps.holders,
+      liveness: deps.liveness,
       subscriptions: this.#subscriptions,
       log,
     });

@@ -1,0 +1,90 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { PREFIX } from '@warmlane/redis';
+import { identityModel } from '@warmlane/testing';
+import { Queue, QueueEvents } from 'bullmq';
+import { Redis } from 'ioredis';
+import { InferClient } from './support/infer-client.js';
+import { closedLoop, type LoadRun, summarize } from './support/load.js';
+import { BenchFolder } from './support/repository.js';
+import { median, percentile, round, writeResult } from './support/result.js';
+import { System, startRedis } from './support/system.js';
+
+// HTTP in, queue, runtime, HTTP out on a model that copies 16 floats, against a BullMQ job that does nothing (add,
+// process, answer) on the same Redis, turn by turn in the same run. Both answer across a process boundary.
+
+const IN_FLIGHT = [1, 16, 64];
+const ROUNDS = 5;
+const WARM_MS = 1_000;
+const MEASURE_MS = 4_000;
+
+async function startBare(url: string) {
+  const queue = 'bare';
+  const program = new URL('./support/bare-worker.js', import.meta.url);
+  const worker = fork(program, [url, queue, String(Math.max(...IN_FLIGHT))]);
+  await once(worker, 'message');
+  const redis = new Redis(url, { maxRetriesPerRequest: null });
+  const jobs = new Queue(queue, { connection: redis, prefix: PREFIX });
+  const events = new QueueEvents(queue, { connection: redis, prefix: PREFIX });
+  jobs.setMaxListeners(0);
+  events.setMaxListeners(0);
+  await events.waitUntilReady();
+  return {
+    async send(): Promise<void> {
+      const job = await jobs.add('noop', { x: 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA' });
+      await job.waitUntilFinished(events);
+    },
+    async close(): Promise<void> {
+      await Promise.all([jobs.close(), events.close()]);
+      redis.disconnect();
+      worker.kill('SIGKILL');
+    },
+  };
+}
+
+await using server = await startRedis();
+await using folder = await BenchFolder.create();
+await folder.add('copy', identityModel('float32', ['N']), 'shapes: ["x:float32[16]"]\n');
+await using system = await System.start({ models: folder.models, redis: server.url, data: folder.data });
+await system.untilReady(60_000);
+const input = { name: 'x', datatype: 'FP32', shape: [16], data: Buffer.alloc(64, 1) };
+const client = new InferClient(system.url, { model: 'copy', version: '1', input, connections: Math.max(...IN_FLIGHT) });
+const served = await client.send();
+if (served.lane !== 'ready' || !served.body.subarray(-64).equals(input.data)) {
+  throw new Error(`the lane does not serve as it should: ${served.lane}`);
+}
+const bare = await startBare(server.url);
+const ways = {
+  'bare BullMQ no-op': () => bare.send(),
+  'HTTP, queue, runtime, HTTP': async () => {
+    await client.send();
+  },
+};
+const runs = new Map<string, LoadRun[]>();
+for (let turn = 0; turn < ROUNDS; turn += 1) {
+  for (const inFlight of IN_FLIGHT) {
+    for (const [what, send] of Object.entries(ways)) {
+      const key = `${what}|${inFlight}`;
+      runs.set(key, [...(runs.get(key) ?? []), await closedLoop(inFlight, WARM_MS, MEASURE_MS, send)]);
+    }
+  }
+}
+await client.close();
+await bare.close();
+
+const of = (what: keyof typeof ways, inFlight: number): LoadRun[] => runs.get(`${what}|${inFlight}`) ?? [];
+const p50 = (what: keyof typeof ways, inFlight: number): number =>
+  median(of(what, inFlight).map((run) => percentile(run.latencies, 50)));
+const rate = (what: keyof typeof ways, inFlight: number): number =>
+  median(of(what, inFlight).map((run) => run.perSecond));
+await writeResult({
+  name: 'queue',
+  device: 'cpu',
+  rows: [...runs].map(([key, some]) => summarize(key.split('|')[0] ?? '', some)),
+  figures: {
+    queue: {
+      addedP50Ms1: round(p50('HTTP, queue, runtime, HTTP', 1) - p50('bare BullMQ no-op', 1), 3),
+      jobsRatio64: round(rate('HTTP, queue, runtime, HTTP', 64) / rate('bare BullMQ no-op', 64), 3),
+    },
+  },
+});
