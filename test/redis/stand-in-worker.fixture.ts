@@ -4,9 +4,10 @@ import {
   modelConfigSchema,
   type NamedTensor,
   newId,
+  type WarmLaneJob,
   WarmlaneError,
 } from '@warmlane/contracts';
-import { createWorker, SERVING_SETTINGS, type WorkerSettings } from '@warmlane/queues';
+import { createWorker, SERVING_SETTINGS, WARMUP_SETTINGS, type WorkerSettings } from '@warmlane/queues';
 import {
   BlobStore,
   classQueueName,
@@ -17,10 +18,11 @@ import {
   ModelStore,
   ReplyStore,
   WorkerStore,
+  warmLaneQueueName,
 } from '@warmlane/redis';
-import type { Worker } from 'bullmq';
+import { UnrecoverableError, type Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { readyDoc, workerDoc } from './documents.fixture.js';
+import { laneDoc, readyDoc, workerDoc } from './documents.fixture.js';
 
 export const MODEL = 'echo';
 export const SHAPE = 'x:float32[1,4]';
@@ -72,6 +74,7 @@ export interface StandInOptions {
 export class StandInWorker {
   readonly id: string;
   readonly runs: ClassJob[] = [];
+  readonly warmed: WarmLaneJob[] = [];
   readonly redis: Redis;
   epoch = 0;
   readonly #workers: Worker[] = [];
@@ -112,6 +115,33 @@ export class StandInWorker {
 
   serveCold(version = '1'): Promise<void> {
     return this.consume(coldQueueName(MODEL, version));
+  }
+
+  /** Consumes its warm-up queue; `warm` says what becomes of each job. */
+  async warmLanes(
+    warm: (job: WarmLaneJob, signal: AbortSignal | undefined) => Promise<'ready' | 'lie' | Error>,
+  ): Promise<void> {
+    const lanes = new LaneStore(this.redis);
+    const worker = createWorker<WarmLaneJob, void>(
+      warmLaneQueueName(this.id),
+      async (job, _token, signal) => {
+        this.warmed.push(job.data);
+        const outcome = await warm(job.data, signal);
+        if (outcome === 'lie') return;
+        const { model, version, shapeKey } = job.data;
+        const over = { id: newId(), model, version, shapeKey, worker: this.id, epoch: this.epoch };
+        if (outcome === 'ready') {
+          await lanes.ready(readyDoc(over), shapeKey);
+          return;
+        }
+        const { code, message } = WarmlaneError.from(outcome);
+        await lanes.put(laneDoc({ ...over, state: 'FAILED', reason: message }));
+        throw new UnrecoverableError(JSON.stringify(new WarmlaneError(code, message).toBody()));
+      },
+      { redis: this.redis, settings: WARMUP_SETTINGS, concurrency: 8, holder: this.id },
+    );
+    this.#workers.push(worker);
+    await worker.waitUntilReady();
   }
 
   async consume(queue: string): Promise<void> {

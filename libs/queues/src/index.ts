@@ -15,3 +15,6 @@ export {
 } from './queue.factory.js';
 export { QueueCache } from './queue-cache.js';
 export * from './settings.js';
+export { WarmupCoordinator, type WarmupCoordinatorOptions } from './warmup/warmup-coordinator.js';
+export type { WarmupInput } from './warmup/warmup-request.js';
+export type { PlaceLane } from './warmup/warmup-steps.js';

@@ -11,6 +11,8 @@ export interface QueueOptions {
   redis: Redis;
   onError?: QueueErrorListener;
   defaultJobOptions?: JobsOptions;
+  /** True for one that only looks: it does not write the queue's settings, which would bring a forgotten queue back. */
+  readOnly?: boolean;
 }
 
 export interface WorkerOptions {
@@ -43,6 +45,7 @@ export function createQueue<Data, Result = unknown>(name: string, options: Queue
     connection: options.redis,
     prefix: PREFIX,
     streams: { events: { maxLen: EVENTS_KEPT } },
+    skipMetasUpdate: options.readOnly ?? false,
     ...(options.defaultJobOptions === undefined ? {} : { defaultJobOptions: options.defaultJobOptions }),
   });
   listenForErrors(queue, name, options);

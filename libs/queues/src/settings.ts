@@ -35,14 +35,18 @@ export const SERVING_SETTINGS: WorkerSettings = {
   removeOnFail: { age: 3_600, count: 100 },
 };
 
-/** Per-worker warm-up queues: the jobs wait minutes for a lane, so nothing is gained by a short lock. */
+/**
+ * Warm-up queues: the jobs only wait for lanes, so a renewed lock says that the process lives. A worker that comes back
+ * within 15 s under its id has its interrupted jobs again after at most 15 s; until then their parent waits.
+ */
 export const WARMUP_SETTINGS: WorkerSettings = {
-  lockDuration: 30_000,
-  stalledInterval: 15_000,
-  maxStalledCount: 10,
-  maxStartedAttempts: 10,
-  removeOnComplete: { age: 3_600, count: 1_000 },
-  removeOnFail: { age: 3_600, count: 1_000 },
+  lockDuration: 10_000,
+  stalledInterval: 5_000,
+  maxStalledCount: 100,
+  maxStartedAttempts: 200,
+  // Longer than the longest deadline (1 h): while a flow's id is kept, adding it again changes nothing.
+  removeOnComplete: { age: 2 * 3_600 },
+  removeOnFail: { age: 2 * 3_600 },
 };
 
 /**
