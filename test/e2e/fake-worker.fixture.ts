@@ -25,7 +25,6 @@ import {
   ReplyStore,
   WorkerStore,
 } from '@warmlane/redis';
-import type { Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 
 export type Compute = (inputs: NamedTensor[], job: ClassJob) => NamedTensor[] | Promise<NamedTensor[]>;
@@ -76,7 +75,7 @@ export class FakeWorker implements AsyncDisposable {
   epoch = 0;
   readonly #replies: ReplyStore;
   readonly #blobs: BlobStore;
-  readonly #queues: Worker[] = [];
+  readonly #queues: { close(force: boolean): Promise<void> }[] = [];
   readonly #computes = new Map<string, Compute>();
   readonly #held = new Set<string>();
   #beat: NodeJS.Timeout | null = null;

@@ -5,7 +5,7 @@ import { type AnswerFields, type EncodedAnswer, encodeInferAnswer } from './infe
 import { decodeInferRequest, type InferRequest } from './infer-request.js';
 
 /** JSON up to this size is read and written on the event loop: it takes under 1 ms, a trip to a thread about 0.1 ms. */
-export const INLINE_JSON_BYTES = 64 * 1024;
+const INLINE_JSON_BYTES = 64 * 1024;
 
 interface Pending {
   task: CodecTask;

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import { WarmlaneError } from '@warmlane/contracts';
 
 /** Nesting that Triton accepts; deeper texts are refused before they can exhaust the stack. */
-export const MAX_JSON_DEPTH = 100;
+const MAX_JSON_DEPTH = 100;
 
 /** Where a value stands in the text, left unread: the tensor data, which are read once their datatype is known. */
 export class JsonSpan {

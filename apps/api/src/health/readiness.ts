@@ -14,7 +14,7 @@ export interface FleetSnapshot {
 const versionId = (doc: { name: string; version: string }): string => `${doc.name}/${doc.version}`;
 
 /** True for a lane that serves: READY, or SUSPECT while it is checked again, on a live worker in its epoch. */
-export function isWarm(lane: LaneDoc, live: ReadonlyMap<string, number>): boolean {
+function isWarm(lane: LaneDoc, live: ReadonlyMap<string, number>): boolean {
   return (lane.state === 'READY' || lane.state === 'SUSPECT') && live.get(lane.worker) === lane.epoch;
 }
 
@@ -25,7 +25,7 @@ export function answeringWorkers(fleet: FleetSnapshot): WorkerDoc[] {
 }
 
 /** Why a version's required plan is not warm now: one line per shape; empty where it is. */
-export function coldShapes(doc: ModelDoc, fleet: FleetSnapshot): string[] {
+function coldShapes(doc: ModelDoc, fleet: FleetSnapshot): string[] {
   const lanes = fleet.lanes.filter((lane) => lane.model === doc.name && lane.version === doc.version);
   const required = (fleet.plans.get(versionId(doc)) ?? []).filter((entry) => entry.required);
   return required

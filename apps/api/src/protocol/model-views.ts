@@ -7,7 +7,7 @@ function shapeOf(info: ValueInfo): number[] {
   return info.dims.map((dim) => (typeof dim === 'number' ? dim : -1));
 }
 
-export interface TensorMetadata {
+interface TensorMetadata {
   name: string;
   datatype: string;
   shape: number[];

@@ -1,7 +1,7 @@
 import type { LaneDoc, ModelDoc, PlanEntry } from '@warmlane/contracts';
 
 /** One version as `GET /v1/models` lists it. */
-export function versionView(doc: ModelDoc, plan: readonly PlanEntry[], lanes: readonly LaneDoc[]) {
+function versionView(doc: ModelDoc, plan: readonly PlanEntry[], lanes: readonly LaneDoc[]) {
   const counts: Record<string, number> = {};
   for (const lane of lanes) counts[lane.state] = (counts[lane.state] ?? 0) + 1;
   return {
