@@ -45,7 +45,7 @@ const pick = <T>(values: readonly T[]): T => {
   return value;
 };
 
-const ODD = [
+const ODD: unknown[] = [
   null,
   true,
   -1,
@@ -57,7 +57,7 @@ const ODD = [
   [],
   {},
   [[]],
-  { __proto__: null, constructor: 1 },
+  { constructor: 1 },
   'FP32',
   'INT64',
   [1, 2],
