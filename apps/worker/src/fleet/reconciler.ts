@@ -112,6 +112,7 @@ export class Reconciler {
     const docs = await this.repository.sync();
     await this.publish();
     const fleet = await this.fleet.view();
+    await this.failUnheld(docs, fleet);
     const planned = await this.planned(docs, fleet);
     const wanted = this.wanted(planned);
     this.places = new Set(
@@ -135,6 +136,16 @@ export class Reconciler {
     await this.identity.publish({ notify: false });
   }
 
+  /** A version that this worker has and cannot serve, and that no live one holds, is FAILED; whoever can registers it again. */
+  private async failUnheld(docs: readonly ModelDoc[], fleet: FleetView): Promise<void> {
+    for (const { name, version, state } of docs) {
+      if (state !== 'LOADED') continue;
+      const reason = this.repository.failureOf(name, version);
+      const held = fleet.workers.some((worker) => worker.models.includes(versionName({ name, version })));
+      if (reason !== null && !held) await this.redis.models.setState(name, version, 'FAILED', reason, ['LOADED']);
+    }
+  }
+
   private async planned(docs: readonly ModelDoc[], fleet: FleetView): Promise<Planned[]> {
     return await Promise.all(
       docs.map(async (doc) => {
@@ -142,9 +153,10 @@ export class Reconciler {
         const name = versionName(doc);
         const workers = fleet.workers.filter((worker) => worker.models.includes(name)).map((worker) => worker.id);
         // A copy with other bytes than registered has its lanes FAILED here, so that this is seen.
-        const refused = (this.held.find(doc.name, doc.version)?.refusal ?? null) !== null;
+        const refused = (this.held.find(doc.name, doc.version)?.refusal ?? null) !== null && doc.state !== 'UNLOADED';
         if (refused) workers.push(this.identity.id);
-        return { doc, entries, inForce: planInForce(doc, entries), workers };
+        const loaded: ModelDoc = refused ? { ...doc, state: 'LOADED' } : doc;
+        return { doc: loaded, entries, inForce: planInForce(loaded, entries), workers };
       }),
     );
   }

@@ -107,6 +107,7 @@ export class ModelRepository {
     const doc = docs.find((one) => one.name === name && one.version === version);
     const wish = desiredOf(wishes, name, version);
     if (doc === undefined || this.isNews(local, doc)) await this.register(local);
+    else this.refuseOtherBytes(local, doc);
     if (wish === 'unload' && doc?.state !== 'UNLOADED') {
       await this.redis.models.setState(name, version, 'UNLOADED', 'unloaded on request');
     }
@@ -122,6 +123,19 @@ export class ModelRepository {
     if (result.held.refusal !== null) return false;
     if (doc.digest !== result.held.files.digest) return true;
     return doc.state === 'FAILED' || JSON.stringify(doc.config) !== JSON.stringify(result.held.config);
+  }
+
+  /** Other bytes than registered, whether they load or not: what is registered is shown, and refused here. */
+  private refuseOtherBytes({ found, result }: Local, doc: ModelDoc): void {
+    const { name, version, folder } = found;
+    const digest = result.ok ? result.held.files.digest : result.digest;
+    if (digest === null || doc.digest === null || digest === doc.digest || doc.metadata === null) return;
+    if (this.held.find(name, version)?.refusal !== undefined) return;
+    const files = { modelPath: '', digest: doc.digest, stamps: [] };
+    const { config, metadata } = doc;
+    const refusal = changedText(found);
+    this.held.set({ name, version, folder, files, config, metadata, sampleFiles: new Map(), refusal });
+    this.logger.error({ model: name, version, digest, registered: doc.digest }, refusal);
   }
 
   private async register({ found, result }: Local): Promise<void> {
@@ -151,6 +165,14 @@ export class ModelRepository {
     await this.redis.plans.setDeclared(name, version, declaredPlan(metadata, config));
   }
 
+  /** Why this worker does not serve a version that it has a folder of; null where it does, or has none. */
+  failureOf(name: string, version: string): string | null {
+    const refusal = this.held.find(name, version)?.refusal;
+    if (refusal !== undefined && refusal !== null) return refusal;
+    const result = this.local.get(versionName({ name, version }))?.result;
+    return result === undefined || result.ok ? null : result.reason;
+  }
+
   /** Serving is told what it may serve from now on, and what no more. */
   private async tell(docs: readonly ModelDoc[]): Promise<void> {
     const now = new Map<string, HeldVersion>();
@@ -171,6 +193,6 @@ export class ModelRepository {
   }
 }
 
-function changedText({ name, version }: HeldVersion): string {
+function changedText({ name, version }: Pick<HeldVersion, 'name' | 'version'>): string {
   return `the files of ${name}/${version} here are not those that were registered: publish a new version`;
 }
