@@ -25,14 +25,16 @@ const PATIENCE_MS = 60_000;
 /** Polls until the condition gives something; the error names what was waited for. */
 export async function until<T>(
   what: string | (() => string),
-  look: () => Promise<T | null | false>, limitMs = PATIENCE_MS): Promise<T> {
+  look: () => Promise<T | null | false>,
+  limitMs = PATIENCE_MS,
+): Promise<T> {
   const giveUpAt = performance.now() + limitMs;
   for (;;) {
     const found = await look();
     if (found !== null && found !== false) return found;
     if (performance.now() > giveUpAt) {
       throw new Error(`waited ${limitMs} ms for ${typeof what === 'string' ? what : what()}`);
-    };
+    }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }
