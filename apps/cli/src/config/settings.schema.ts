@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { type HttpAddress, isLoopback, parseAddress } from './address.js';
 
 /** Each setting's environment name and, where it has one, its flag. A flag wins over the environment. */
-export const SETTINGS = {
+const SETTINGS = {
   models: { env: 'WARMLANE_MODELS', flag: '--models' },
   http: { env: 'WARMLANE_HTTP', flag: '--http' },
   redis: { env: 'WARMLANE_REDIS', flag: '--redis' },
@@ -21,7 +21,7 @@ export const SETTINGS = {
   logLevel: { env: 'WARMLANE_LOG_LEVEL', flag: null },
 } as const satisfies Record<string, { env: string; flag: string | null }>;
 
-export type SettingName = keyof typeof SETTINGS;
+type SettingName = keyof typeof SETTINGS;
 
 /** What the command line gave, by setting; undefined where it gave nothing. */
 export type Flags = Partial<Record<SettingName, string>>;

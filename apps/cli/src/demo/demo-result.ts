@@ -11,7 +11,7 @@ export interface DemoResult {
   requests: { total: number; ready: number; padded: number; cold: number; wrong: number };
 }
 
-export interface DemoLane {
+interface DemoLane {
   model: string;
   shapeKey: string;
   state: string;
