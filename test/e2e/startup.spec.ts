@@ -74,8 +74,8 @@ describe('warmlane serve', () => {
     expect((await fetch(`${url}/health/live`)).status).toBe(200);
     await vi.waitFor(async () => {
       const lines = await processesOf(folder);
-      for (const role of ['warmlane serve', 'warmlane api', 'warmlane worker', 'redis-server']) {
-        expect(lines.filter((line) => line.includes(role))).toHaveLength(1);
+      for (const role of [/^warmlane serve/, /^warmlane api/, /^warmlane worker/, /redis-server 127\.0\.0\.1:\d+$/]) {
+        expect(lines.filter((line) => role.test(line))).toHaveLength(1);
       }
     }, waiting);
     child.kill('SIGTERM');

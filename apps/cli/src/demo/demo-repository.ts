@@ -41,7 +41,7 @@ function yamlOf(model: DemoModel, provider: 'cpu' | 'cuda'): string {
     'shapes:',
     ...model.named.map((shapeKey) => `  - "${shapeKey}"`),
     'inputs:',
-    '  x: { random: [-1, 1] }',
+    `  x: { random: [${model.random.join(', ')}] }`,
     '',
   ].join('\n');
 }

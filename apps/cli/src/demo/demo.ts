@@ -1,10 +1,11 @@
-import { createWriteStream, openSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { parseShapeKey, type WarmupView } from '@warmlane/contracts';
 import { finish, makeSamples } from '@warmlane/lanes';
-import { findNvidiaDevices, RedisServer } from '@warmlane/process';
+import { findNvidiaDevices, RedisServer, SetupError } from '@warmlane/process';
 import { printAddress } from '../config/address.js';
 import { readSettings } from '../config/settings.schema.js';
 import { probeOrt } from '../doctor/probe-ort.js';
@@ -22,6 +23,7 @@ import { WarmlaneClient } from './warmlane-client.js';
 
 const REQUESTS = 300;
 const IN_FLIGHT = 4;
+const START_LIMIT_MS = 120_000;
 /** Where the model's own lanes give none: float32 against the reference on the CPU. */
 const DEFAULT_TOLERANCE = 1e-4;
 
@@ -39,16 +41,18 @@ export interface DemoOptions {
 export async function runDemo(options: DemoOptions): Promise<DemoFacts> {
   await mkdir(join(projectRoot, '.cache'), { recursive: true });
   const folder = await mkdtemp(join(tmpdir(), 'warmlane-demo-'));
-  const log = createWriteStream(demoLogPath, { flags: 'w' });
+  await rm(demoLogPath, { force: true });
+  // One descriptor for us and the children, and append mode: nobody writes over another's line.
+  const logFd = openSync(demoLogPath, 'a');
   try {
-    return await inFolder(folder, options, (text) => log.write(`${text}\n`));
+    return await inFolder(folder, options, logFd);
   } finally {
-    log.end();
+    closeSync(logFd);
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-async function inFolder(folder: string, options: DemoOptions, log: (text: string) => void): Promise<DemoFacts> {
+async function inFolder(folder: string, options: DemoOptions, logFd: number): Promise<DemoFacts> {
   const { env, progress, signal } = options;
   const { provider, reason } = chooseProvider(await findNvidiaDevices(), await probeOrt(env.ORT_LIB_DIR));
   progress.say(`provider: ${reason}`);
@@ -74,8 +78,8 @@ async function inFolder(folder: string, options: DemoOptions, log: (text: string
   const serve = new Serve({
     settings,
     env,
-    log,
-    logFd: openSync(demoLogPath, 'a'),
+    log: (text) => writeSync(logFd, `${text}\n`),
+    logFd,
     appMain,
     onReady: (address) => onReady(`http://${printAddress(address)}`),
   });
@@ -84,7 +88,11 @@ async function inFolder(folder: string, options: DemoOptions, log: (text: string
   const served = serve.run();
   const ended = served.then(() => Promise.reject(signal.reason ?? new Error('the server ended by itself')));
   try {
-    const server = await Promise.race([ready, ended]);
+    const late = wait(START_LIMIT_MS, undefined, { ref: false }).then(() =>
+      Promise.reject(new SetupError(`the API did not answer within ${START_LIMIT_MS / 1_000} s`)),
+    );
+    late.catch(() => undefined);
+    const server = await Promise.race([ready, ended, late]);
     progress.say(`serving on ${server}`);
     return await Promise.race([warmAndSend({ server, provider, reason, models, shapes, options }), ended]);
   } finally {
@@ -156,7 +164,7 @@ async function makeShapes(
     [...model.named, ...model.unnamed].map((shapeKey, at) => {
       const source = {
         digest: `demo-${digest}`,
-        inputs: { x: { random: [-1, 1] as [number, number] } },
+        inputs: { x: { random: model.random } },
         files: new Map(),
       };
       const { samples } = finish(makeSamples(parseShapeKey(shapeKey), source));
