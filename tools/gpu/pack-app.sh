@@ -18,7 +18,7 @@ for module in vitest @vitest vite rolldown @rolldown chai expect-type es-module-
   nanoid postcss source-map-js picocolors @jridgewell @standard-schema estree-walker assertion-error @oxc-project convert-source-map; do
   [[ -e node_modules/$module && ! -e $work/node_modules/$module ]] && mkdir -p "$(dirname "$work/node_modules/$module")" && cp -a "node_modules/$module" "$work/node_modules/$module"
 done
-(cd "$work/node_modules" && rm -rf onnxruntime-node typescript swagger-ui-dist @types .cache @gutenye protobufjs/cli koffi/src koffi/vendor lightningcss-linux-x64-gnu)
+(cd "$work/node_modules" && rm -rf onnxruntime-node typescript @types .cache @gutenye protobufjs/cli lightningcss-linux-x64-gnu)
 find "$work/node_modules" \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' -o -iname '*.md' -o -name '*.ts' \) -type f -delete
 find "$work/node_modules" -type d \( -name test -o -name tests -o -name docs -o -name examples -o -name benchmark \) -prune -exec rm -rf {} +
 for dir in libs/* apps/* bench; do

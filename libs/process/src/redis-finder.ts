@@ -121,7 +121,8 @@ async function probe(
   source: RedisBinary['source'],
 ): Promise<RedisBinary | string> {
   const result = await runCommand(command, ['--version'], {
-    env: libraryPath === '' ? {} : { LD_LIBRARY_PATH: libraryPath },
+    // One on the PATH may need the library path that the environment names.
+    env: libraryPath === '' ? undefined : { LD_LIBRARY_PATH: libraryPath },
     timeoutMs: VERSION_TIMEOUT_MS,
   });
   const version = parseServerVersion(result.stdout);

@@ -162,7 +162,7 @@ async function launch(options: RedisServerOptions, port: number, dir: string): P
   const onOrphaned = options.persistence === 'aof' ? 'TERM' : 'KILL';
   const child = spawn('/bin/sh', ['-c', WRAPPER, onOrphaned, binary.command, ...serverArgs(options, port, dir)], {
     cwd: dir,
-    env: binary.libraryPath === '' ? {} : { LD_LIBRARY_PATH: binary.libraryPath },
+    env: binary.libraryPath === '' ? undefined : { LD_LIBRARY_PATH: binary.libraryPath },
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     // Its own group: a Ctrl-C at the terminal must not stop it before those who use it.
     detached: true,
