@@ -15,7 +15,7 @@ import { deadlineExceeded, Reroute, type Served, type Work } from './work.js';
  * where a runtime died under them. A request is routed anew as often as lanes come and go, until its deadline.
  */
 export class Executor {
-  readonly lanes = new LaneIndex();
+  readonly #lanes = new LaneIndex();
   readonly #onLanes: Pump<Work>;
   readonly #onFallback: Pump<Work>;
   readonly #pipeline = new Pipeline();
@@ -55,15 +55,19 @@ export class Executor {
   }
 
   addLane(lane: ReadyLane): void {
-    this.lanes.add(lane);
+    this.#lanes.add(lane);
     const key = laneKey(lane);
     for (const work of this.#onFallback.takeWhere((one) => one.key === key)) work.failed(new Reroute(false));
   }
 
-  /** The lane serves no more; waiting work of its shape goes to another lane or the fallback. */
-  removeLane(id: string): void {
-    this.lanes.remove(id);
-    for (const work of this.#onLanes.takeWhere((one) => !this.lanes.has(one.key))) work.failed(new Reroute(false));
+  /**
+   * The lane serves no more; waiting work of its shape goes to another lane or the fallback. Resolves once nothing runs on
+   * it.
+   */
+  removeLane(id: string): Promise<void> {
+    const idle = this.#lanes.remove(id);
+    for (const work of this.#onLanes.takeWhere((one) => !this.#lanes.has(one.key))) work.failed(new Reroute(false));
+    return idle;
   }
 
   /** Fails what waits past its deadline. */
@@ -80,7 +84,7 @@ export class Executor {
 
   #route(request: ClassJob, inputs: NamedTensor[], arrivedAt: number): Promise<Served> {
     const key = laneKey(request);
-    const pump = this.lanes.has(key) ? this.#onLanes : this.#onFallback;
+    const pump = this.#lanes.has(key) ? this.#onLanes : this.#onFallback;
     return new Promise<Served>((done, failed) => {
       pump.add({
         class: key,
@@ -97,14 +101,14 @@ export class Executor {
   }
 
   async #runOnLane(work: Work): Promise<void> {
-    const lane = this.lanes.pick(work.key);
+    const lane = this.#lanes.pick(work.key);
     if (lane === null) {
       work.failed(new Reroute(false));
       return;
     }
     await this.#run(work, 'ready', async () => {
       const run = this.#pipeline.enter(Math.max(this.options.laneLimitMs, lane.p50Ms * LIMIT_FACTOR));
-      this.lanes.begin(lane.id);
+      const end = this.#lanes.begin(lane.id);
       try {
         const result = await this.port.runOn(lane.id, work.inputs, work.request.outputs, { timeoutMs: run.timeoutMs });
         run.end();
@@ -117,10 +121,10 @@ export class Executor {
         else this.#pipeline.clear();
         if (!isGone(thrown)) throw thrown;
         // Its `gone` may come only after this: without it the work would be routed here again.
-        this.removeLane(lane.id);
+        if (this.#lanes.holds(lane)) void this.removeLane(lane.id);
         throw new Reroute(suspect);
       } finally {
-        this.lanes.end(lane.id);
+        end();
       }
     });
   }

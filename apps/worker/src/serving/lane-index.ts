@@ -1,7 +1,7 @@
 import type { ReadyLane } from '../ports.js';
 
 interface Entry {
-  lane: ReadyLane;
+  readonly lane: ReadyLane;
   running: number;
   whenIdle: (() => void)[];
 }
@@ -11,28 +11,38 @@ export function laneKey(of: { model: string; version: string; shapeKey: string }
   return `${of.model}/${of.version}/${of.shapeKey}`;
 }
 
-/** The lanes that serve now, by id and by shape, and what runs on each. */
+/**
+ * The lanes that serve now, by id and by shape, and what runs on each. A lane that comes back after its runtime died has
+ * its old id and is another entry: what ends late counts for the life in which it began.
+ */
 export class LaneIndex {
   readonly #byId = new Map<string, Entry>();
   readonly #byKey = new Map<string, Entry[]>();
 
   add(lane: ReadyLane): void {
-    if (this.#byId.has(lane.id)) return;
+    void this.remove(lane.id);
     const entry = { lane, running: 0, whenIdle: [] };
     this.#byId.set(lane.id, entry);
     const key = laneKey(lane);
     this.#byKey.set(key, [...(this.#byKey.get(key) ?? []), entry]);
   }
 
-  /** The lane gets no new work; what runs on it goes on being counted until it ends. */
-  remove(id: string): void {
+  /** The lane gets no new work. Resolves once nothing runs on it any more. */
+  remove(id: string): Promise<void> {
     const entry = this.#byId.get(id);
-    if (entry === undefined) return;
+    if (entry === undefined) return Promise.resolve();
+    this.#byId.delete(id);
     const key = laneKey(entry.lane);
     const rest = (this.#byKey.get(key) ?? []).filter((other) => other !== entry);
     if (rest.length === 0) this.#byKey.delete(key);
     else this.#byKey.set(key, rest);
-    if (entry.running === 0) this.#byId.delete(id);
+    if (entry.running === 0) return Promise.resolve();
+    return new Promise((resolve) => entry.whenIdle.push(resolve));
+  }
+
+  /** True while this very life of the lane serves. */
+  holds(lane: ReadyLane): boolean {
+    return this.#byId.get(lane.id)?.lane === lane;
   }
 
   has(key: string): boolean {
@@ -46,24 +56,14 @@ export class LaneIndex {
     return best?.lane ?? null;
   }
 
-  begin(id: string): void {
+  /** Counts a run on a lane that serves; call what it returns when the run has ended. */
+  begin(id: string): () => void {
     const entry = this.#byId.get(id);
-    if (entry !== undefined) entry.running += 1;
-  }
-
-  end(id: string): void {
-    const entry = this.#byId.get(id);
-    if (entry === undefined) return;
-    entry.running -= 1;
-    if (entry.running > 0) return;
-    for (const resolve of entry.whenIdle.splice(0)) resolve();
-    if (!this.#byKey.get(laneKey(entry.lane))?.includes(entry)) this.#byId.delete(id);
-  }
-
-  /** Resolves once nothing runs on the lane. */
-  async idle(id: string): Promise<void> {
-    const entry = this.#byId.get(id);
-    if (entry === undefined || entry.running === 0) return;
-    await new Promise<void>((resolve) => entry.whenIdle.push(resolve));
+    if (entry === undefined) return () => undefined;
+    entry.running += 1;
+    return () => {
+      entry.running -= 1;
+      if (entry.running === 0) for (const resolve of entry.whenIdle.splice(0)) resolve();
+    };
   }
 }

@@ -100,12 +100,15 @@ export class ServingService implements LaneListener {
   }
 
   async laneLeaving(lane: ReadyLane): Promise<void> {
-    await this.#subscriptions.removeLane(queueOf(lane), lane.id, () => this.#executor.removeLane(lane.id));
-    await this.#executor.lanes.idle(lane.id);
+    let idle = Promise.resolve();
+    await this.#subscriptions.removeLane(queueOf(lane), lane.id, () => {
+      idle = this.#executor.removeLane(lane.id);
+    });
+    await idle;
   }
 
   laneGone(lane: ReadyLane): void {
-    this.#executor.removeLane(lane.id);
+    void this.#executor.removeLane(lane.id);
     this.#subscriptions.demote(queueOf(lane), lane.id);
   }
 
