@@ -409,6 +409,27 @@ describe('bad input', () => {
   });
 });
 
+describe('bodies in flight', () => {
+  it('are reserved before they are read: what goes over the budget is a 503 at once', async () => {
+    const limits = { WARMLANE_BODY_LIMIT: '1MiB', WARMLANE_BODIES_IN_FLIGHT: '1MiB' };
+    await using small = await ApiProcess.start({ WARMLANE_REDIS: redis.url, ...limits });
+    const { hostname, port } = new URL(small.url);
+    const holder = connect(Number(port), hostname);
+    await once(holder, 'connect');
+    holder.write('POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 1048000\r\n\r\n{');
+    const body = Buffer.alloc(2_000, 32);
+    const over = () => send(`${small.url}/v2/models/double/infer`, { body });
+    await expect.poll(async () => (await over()).status).toBe(503);
+    const answer = await over();
+    expect(answer.headers['warmlane-error']).toBe('overloaded');
+    expect(answer.headers['retry-after']).toBe('1');
+    holder.destroy();
+    await expect.poll(async () => (await over()).status).toBe(400);
+    const large = await send(`${small.url}/v2/models/double/infer`, { body: Buffer.alloc(1_048_577, 32) });
+    expect(large.status).toBe(413);
+  });
+});
+
 describe('idempotency-key', () => {
   const keyed = (key: string, ...values: number[]) => {
     const request = tritonRequest([{ ...one, data: floats(...values) }], { id: '1' });

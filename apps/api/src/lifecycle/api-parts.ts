@@ -73,6 +73,7 @@ export class ApiParts {
       { provide: CodecPool, useValue: this.codec },
       { provide: EventStreams, useValue: this.streams },
       { provide: Producer, useValue: this.producer },
+      { provide: StallMonitor, useValue: this.#stalls },
       { provide: RedisGate, useValue: this.#gate },
       { provide: Notices, useValue: this.#notices },
       { provide: Liveness, useValue: this.#liveness },

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { Injectable } from '@nestjs/common';
 import { DEFAULT_INFER_DEADLINE_MS, DEFAULT_PRIORITY, type ErrorCode, WarmlaneError } from '@warmlane/contracts';
+import { StallMonitor } from '@warmlane/observability';
 import { type InferAnswer, Producer } from '@warmlane/queues';
 import { StatsStore } from '@warmlane/redis';
 import type { FastifyRequest } from 'fastify';
@@ -30,6 +31,7 @@ export class InferService {
     private readonly idempotent: IdempotentInference,
     private readonly metrics: ApiMetrics,
     private readonly stats: StatsStore,
+    private readonly stalls: StallMonitor,
   ) {}
 
   /** `response` tells when the client leaves: then a job that has not begun is taken out of its queue. */
@@ -40,6 +42,7 @@ export class InferService {
     version: string | null,
   ): Promise<HttpAnswer> {
     const startedAt = performance.now();
+    const leave = this.stalls.enter(`infer ${model}`);
     try {
       const decoded = await this.bodies.read(request, model, version);
       const form = outputForm(decoded.outputs, decoded.binaryOutput);
@@ -51,6 +54,8 @@ export class InferService {
     } catch (error) {
       this.#countFailure(WarmlaneError.from(error).code, model, version, performance.now() - startedAt);
       throw error;
+    } finally {
+      leave();
     }
   }
 
