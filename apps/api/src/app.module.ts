@@ -21,6 +21,7 @@ import { AsyncInferenceService } from './rest/async-inference.service.js';
 import { InferencesController } from './rest/inferences.controller.js';
 import { LanesController } from './rest/lanes.controller.js';
 import { ModelsController } from './rest/models.controller.js';
+import { WarmupsController } from './rest/warmups.controller.js';
 import { WorkersController } from './rest/workers.controller.js';
 
 @Module({})
@@ -41,6 +42,7 @@ export function apiModule(config: ApiConfig, parts: ApiParts): DynamicModule {
       ModelsController,
       InferencesController,
       LanesController,
+      WarmupsController,
       WorkersController,
     ],
     providers: [

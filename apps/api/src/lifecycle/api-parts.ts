@@ -1,6 +1,7 @@
 import type { Provider } from '@nestjs/common';
+import { placeLane } from '@warmlane/lanes';
 import { type Logger, StallMonitor } from '@warmlane/observability';
-import { Producer } from '@warmlane/queues';
+import { Producer, WarmupCoordinator } from '@warmlane/queues';
 import {
   BlobStore,
   IdempotencyStore,
@@ -36,6 +37,7 @@ export class ApiParts {
   readonly codec = new CodecPool();
   readonly streams = new EventStreams();
   readonly producer: Producer;
+  readonly coordinator: WarmupCoordinator;
   readonly #stalls: StallMonitor;
   readonly #redis: RedisClients;
   readonly #gate: RedisGate;
@@ -63,6 +65,13 @@ export class ApiParts {
       blobLimitBytes: BLOB_LIMIT_BYTES,
       logger: log,
     });
+    this.coordinator = new WarmupCoordinator({
+      redis: main,
+      liveness: this.#liveness,
+      notices: this.#notices,
+      place: placeLane,
+      logger: log,
+    });
   }
 
   /** Everything that a controller or service may ask for, by its class. */
@@ -73,6 +82,7 @@ export class ApiParts {
       { provide: CodecPool, useValue: this.codec },
       { provide: EventStreams, useValue: this.streams },
       { provide: Producer, useValue: this.producer },
+      { provide: WarmupCoordinator, useValue: this.coordinator },
       { provide: StallMonitor, useValue: this.#stalls },
       { provide: RedisGate, useValue: this.#gate },
       { provide: Notices, useValue: this.#notices },
@@ -103,9 +113,11 @@ export class ApiParts {
    */
   async start(): Promise<void> {
     this.#stalls.start();
-    const started = Promise.all([this.producer.start(), this.#clock.sync()]).catch((error: unknown) => {
-      this.log.error({ err: error }, 'the producer could not start');
-    });
+    const started = Promise.all([this.producer.start(), this.#clock.sync(), this.coordinator.start()]).catch(
+      (error: unknown) => {
+        this.log.error({ err: error }, 'the producer could not start');
+      },
+    );
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, REDIS_WAIT_MS);
@@ -117,6 +129,7 @@ export class ApiParts {
   /** In this order: nothing that is closed is needed by what closes later. */
   closeSteps(): CloseStep[] {
     return [
+      { name: 'warm-ups', limitMs: 500, close: () => this.coordinator.close() },
       { name: 'producer', limitMs: 500, close: () => this.producer.close() },
       { name: 'statistics', limitMs: 300, close: () => this.#stats.close() },
       { name: 'codec', limitMs: 300, close: () => this.codec.close() },
