@@ -112,7 +112,6 @@ export class ApiParts {
    * answers 503 meanwhile.
    */
   async start(): Promise<void> {
-    this.#stalls.start();
     const started = Promise.all([this.producer.start(), this.#clock.sync(), this.coordinator.start()]).catch(
       (error: unknown) => {
         this.log.error({ err: error }, 'the producer could not start');
@@ -124,6 +123,11 @@ export class ApiParts {
     });
     await Promise.race([started, late]);
     clearTimeout(timer);
+  }
+
+  /** Once the start's own work is done: loading the program stands still for hundreds of milliseconds. */
+  watchEventLoop(): void {
+    this.#stalls.start();
   }
 
   /** In this order: nothing that is closed is needed by what closes later. */

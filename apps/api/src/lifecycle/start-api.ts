@@ -54,6 +54,7 @@ export async function startApi(config: ApiConfig, log: Logger): Promise<RunningA
   methods.complete(fastify);
   await parts.start();
   await app.listen(config.http.port, config.http.host);
+  parts.watchEventLoop();
   return {
     url: await app.getUrl(),
     close: () =>
