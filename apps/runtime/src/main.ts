@@ -7,7 +7,7 @@ import {
   type RuntimeMethods,
   WarmlaneError,
 } from '@warmlane/contracts';
-import { type Channel, parentChannel, watchLifeline } from '@warmlane/ipc';
+import { type Channel, type HandleOptions, parentChannel, watchLifeline } from '@warmlane/ipc';
 import { OrtRuntime } from '@warmlane/ort';
 import { cpuDevice, cudaDevice, type Device, findGpu } from './device.js';
 import { lockDevice } from './device-lock.js';
@@ -103,19 +103,20 @@ function serve(channel: RuntimeChannel, runtime: OrtRuntime, device: Device): vo
   });
   const lanes = new LaneTable(runtime, device, gate);
   const plain = new PlainSessions(runtime, device, gate);
-  const handle = <K extends keyof RuntimeMethods>(method: K, handler: Handler<K>): void =>
+  const handle = <K extends keyof RuntimeMethods>(method: K, handler: Handler<K>, options: HandleOptions = {}): void =>
     channel.handle(
       method,
       guarded(handler, () => leave(channel, RUNTIME_EXIT.poisoned)),
+      options,
     );
   handle('lane.create', lanes.create);
   handle('lane.first', lanes.first);
   handle('lane.capture', lanes.capture);
-  handle('lane.measure', lanes.measure);
-  handle('lane.run', lanes.run);
+  handle('lane.measure', lanes.measure, { borrow: true });
+  handle('lane.run', lanes.run, { borrow: true });
   handle('lane.release', lanes.release);
   handle('lane.memory', lanes.memory);
-  handle('plain.run', plain.run);
+  handle('plain.run', plain.run, { borrow: true });
   handle('plain.release', plain.release);
   handle('memory', () => ({ ...device.memory(), rss: process.memoryUsage.rss() }));
   handle('close', async () => {

@@ -5,6 +5,7 @@ import { type Child, spawnChild } from './spawn-child.js';
 
 interface Methods {
   echo: { params: unknown; result: unknown };
+  sum: { params: { data: Uint8Array }; result: number };
   later: { params: unknown; result: unknown };
   fail: { params: { code: string }; result: null };
   throw: { params: null; result: null };
@@ -61,6 +62,15 @@ describe('a channel to a child process', () => {
     const numbers = Array.from({ length: 200 }, (_, at) => at);
     const answers = await Promise.all(numbers.map((n) => channel.call(n % 2 === 0 ? 'later' : 'echo', n)));
     expect(answers).toEqual(numbers);
+  });
+
+  it('reads every call right where the memory of calls is used again', async () => {
+    const { channel } = start();
+    const sizes = [300_000, 70_000, 0, 500_000, 100, 70_000, 400_000, 500_000];
+    const call = (size: number, at: number): Promise<number> =>
+      channel.call('sum', { data: new Uint8Array(size).fill(at + 1) });
+    expect(await Promise.all(sizes.map(call))).toEqual(sizes.map((size, at) => size * (at + 1)));
+    for (const [at, size] of sizes.entries()) expect(await call(size, at)).toBe(size * (at + 1));
   });
 
   it('carries errors with code and hint; others become internal', async () => {

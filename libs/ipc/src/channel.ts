@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { WarmlaneError } from '@warmlane/contracts';
-import { DEFAULT_FRAME_LIMITS, type FrameLimits, FrameReader } from './frame.js';
+import { DEFAULT_FRAME_LIMITS, type Frame, type FrameLimits, FrameReader } from './frame.js';
 import { decodeMessage, encodeMessage, type Message } from './message.js';
 
 /** Constraint for a table of methods: every entry names its params and its result. */
@@ -37,7 +37,18 @@ class ServedCall implements CallContext {
   }
 }
 
-type Handler = (params: unknown, context: CallContext) => unknown;
+export interface HandleOptions {
+  /**
+   * The bytes of params are looked at only until the call is answered, and are no part of the answer: their memory is
+   * used again. Fresh memory of a large tensor costs more than its copy.
+   */
+  borrow?: true;
+}
+
+interface Handler {
+  run: (params: unknown, context: CallContext) => unknown;
+  borrow: boolean;
+}
 
 /** The call's own limit passed. What the peer does with it is not known. */
 export class CallTimeout extends WarmlaneError {
@@ -62,6 +73,9 @@ export class ChannelClosed extends WarmlaneError {
   }
 }
 
+/** Registers the receiver of a stream's chunks. A chunk's memory is not looked at after the receiver returned. */
+export type OnChunk = (receive: (chunk: Buffer) => void) => void;
+
 interface Pending {
   resolve: (value: unknown) => void;
   reject: (error: Error) => void;
@@ -76,7 +90,8 @@ interface Pending {
  */
 export class Channel<Methods extends MethodTable<Methods>, Events = Record<never, never>> {
   readonly #stream: Duplex;
-  readonly #limits: FrameLimits;
+  readonly #limits: FrameLimits = DEFAULT_FRAME_LIMITS;
+  readonly #reader = new FrameReader(DEFAULT_FRAME_LIMITS);
   readonly #handlers = new Map<string, Handler>();
   readonly #listeners = new Map<string, Set<(value: unknown) => void>>();
   readonly #pending = new Map<number, Pending>();
@@ -85,21 +100,10 @@ export class Channel<Methods extends MethodTable<Methods>, Events = Record<never
   #closed: ChannelClosed | null = null;
   #nextId = 1;
 
-  constructor(stream: Duplex, limits: Partial<FrameLimits> = {}) {
+  /** `onChunk` registers for what the stream reads, where that is not its `data` event. */
+  constructor(stream: Duplex, onChunk: OnChunk = (receive) => stream.on('data', receive)) {
     this.#stream = stream;
-    this.#limits = { ...DEFAULT_FRAME_LIMITS, ...limits };
-    const reader = new FrameReader(this.#limits);
-    stream.on('data', (chunk: Buffer) => {
-      const messages: Message[] = [];
-      let broken: unknown = null;
-      try {
-        reader.push(chunk, (frame) => messages.push(decodeMessage(frame)));
-      } catch (error) {
-        broken = error;
-      }
-      for (const message of messages) if (this.#closed === null) this.#receive(message);
-      if (broken !== null) this.#close(new ChannelClosed('broken', WarmlaneError.from(broken).message, broken));
-    });
+    onChunk((chunk) => this.#read(chunk));
     const gone = (error?: Error): void =>
       this.#close(new ChannelClosed('peer-gone', error?.message ?? 'the other process went away', error));
     stream.on('end', () => gone());
@@ -140,9 +144,13 @@ export class Channel<Methods extends MethodTable<Methods>, Events = Record<never
       params: Methods[K]['params'],
       context: CallContext,
     ) => Methods[K]['result'] | Promise<Methods[K]['result']>,
+    options: HandleOptions = {},
   ): void {
     if (this.#handlers.has(method)) throw new WarmlaneError('internal', `method '${method}' has a handler already`);
-    this.#handlers.set(method, (params, context) => handler(params as Methods[K]['params'], context));
+    this.#handlers.set(method, {
+      run: (params, context) => handler(params as Methods[K]['params'], context),
+      borrow: options.borrow === true,
+    });
   }
 
   /** Sends an event; without effect once the channel is closed. */
@@ -209,10 +217,23 @@ export class Channel<Methods extends MethodTable<Methods>, Events = Record<never
     this.#pending.set(id, pending);
   }
 
-  #receive(message: Message): void {
+  #read(chunk: Buffer): void {
+    if (this.#closed !== null) return;
+    const received: { message: Message; frame: Frame }[] = [];
+    let broken: unknown = null;
+    try {
+      this.#reader.push(chunk, (frame) => received.push({ message: decodeMessage(frame), frame }));
+    } catch (error) {
+      broken = error;
+    }
+    for (const { message, frame } of received) if (this.#closed === null) this.#receive(message, frame.attachments);
+    if (broken !== null) this.#close(new ChannelClosed('broken', WarmlaneError.from(broken).message, broken));
+  }
+
+  #receive(message: Message, attachments: readonly Uint8Array[]): void {
     switch (message.kind) {
       case 'call':
-        this.#serve(message.id, message.method, message.value);
+        this.#serve(message.id, message.method, message.value, attachments);
         return;
       case 'cancel':
         this.#serving.get(message.id)?.abort();
@@ -233,7 +254,7 @@ export class Channel<Methods extends MethodTable<Methods>, Events = Record<never
     }
   }
 
-  #serve(id: number, method: string, params: unknown): void {
+  #serve(id: number, method: string, params: unknown, attachments: readonly Uint8Array[]): void {
     const handler = this.#handlers.get(method);
     if (handler === undefined) {
       this.#fail(id, new WarmlaneError('not-supported', `the other process has no method '${method}'`, 'Build again.'));
@@ -241,19 +262,28 @@ export class Channel<Methods extends MethodTable<Methods>, Events = Record<never
     }
     const served = new ServedCall();
     this.#serving.set(id, served);
+    const done = (): void => {
+      if (handler.borrow) this.#reader.recycle(attachments);
+    };
     let result: unknown;
     try {
-      result = handler(params, served);
+      result = handler.run(params, served);
     } catch (error) {
       this.#fail(id, error);
+      done();
       return;
     }
     if (result instanceof Promise) {
-      result.then(
-        (value: unknown) => this.#answer(id, value),
-        (error: unknown) => this.#fail(id, error),
-      );
-    } else this.#answer(id, result);
+      result
+        .then(
+          (value: unknown) => this.#answer(id, value),
+          (error: unknown) => this.#fail(id, error),
+        )
+        .then(done, done);
+    } else {
+      this.#answer(id, result);
+      done();
+    }
   }
 
   #answer(id: number, value: unknown): void {

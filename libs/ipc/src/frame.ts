@@ -27,6 +27,10 @@ export const DEFAULT_FRAME_LIMITS: FrameLimits = {
 
 /** Attachments start at multiples of this in memory, so that any typed array can be a view of them. */
 const ALIGNMENT = 64;
+/** Memory of smaller frames costs nothing to speak of; larger is not kept for a frame that may never come. */
+const SPARE_LEAST_BYTES = 64 * 1024;
+const SPARE_MOST_BYTES = 64 * 2 ** 20;
+const SPARES = 2;
 /** Below this, one copy into one buffer is cheaper than a gathered write of several. */
 const GATHER_BYTES = 32 * 1024;
 
@@ -77,6 +81,8 @@ interface Body {
 /** Cuts a byte stream into frames. After it threw, the stream has no frame boundary any more: close it. */
 export class FrameReader {
   readonly #limits: FrameLimits;
+  /** Memory of frames that nobody looks at any more. */
+  readonly #spare: ArrayBufferLike[] = [];
   #head: Buffer = Buffer.alloc(0);
   #body: Body | null = null;
 
@@ -84,7 +90,10 @@ export class FrameReader {
     this.#limits = limits;
   }
 
-  /** Calls `deliver` for each frame that ends in this chunk. Throws WarmlaneError on a frame that cannot be right. */
+  /**
+   * Calls `deliver` for each frame that ends in this chunk, which is not looked at afterwards. Throws WarmlaneError on a
+   * frame that cannot be right.
+   */
   push(chunk: Buffer, deliver: (frame: Frame) => void): void {
     let rest = chunk;
     while (rest.byteLength > 0 || this.#body !== null) {
@@ -102,11 +111,41 @@ export class FrameReader {
     }
   }
 
+  /** Takes the memory of a frame's attachments back for later frames: nobody may look at them any more. */
+  recycle(attachments: readonly Uint8Array[]): void {
+    const [first] = attachments;
+    if (first === undefined || first.buffer.byteLength < SPARE_LEAST_BYTES) return;
+    if (first.buffer.byteLength > SPARE_MOST_BYTES) return;
+    this.#spare.push(first.buffer);
+    if (this.#spare.length > SPARES) this.#spare.sort((a, b) => b.byteLength - a.byteLength).pop();
+  }
+
+  /** One piece of memory per frame, cut into aligned slices. */
+  #allocate(sizes: readonly number[]): Uint8Array[] {
+    if (sizes.length === 0) return [];
+    const padded = sizes.map((size) => Math.ceil(size / ALIGNMENT) * ALIGNMENT);
+    const whole = this.#memory(padded.reduce((sum, size) => sum + size, 0));
+    let at = 0;
+    return sizes.map((size, index) => {
+      const part = new Uint8Array(whole, at, size);
+      at += padded[index] ?? 0;
+      return part;
+    });
+  }
+
+  #memory(bytes: number): ArrayBufferLike {
+    const fitting = this.#spare.findIndex((spare) => spare.byteLength >= bytes);
+    const [spare] = bytes >= SPARE_LEAST_BYTES && fitting >= 0 ? this.#spare.splice(fitting, 1) : [];
+    return spare ?? Buffer.allocUnsafeSlow(bytes).buffer;
+  }
+
   /** Parses sizes and header; returns what follows them, or null while they are not complete. */
   #readHead(chunk: Buffer): Buffer | null {
-    const data = this.#head.byteLength === 0 ? chunk : Buffer.concat([this.#head, chunk]);
+    const whole = this.#head.byteLength === 0;
+    const data = whole ? chunk : Buffer.concat([this.#head, chunk]);
     const keep = (): null => {
-      this.#head = data;
+      // The chunk's memory belongs to the stream, which may write the next one into it.
+      this.#head = whole ? Buffer.from(data) : data;
       return null;
     };
     if (data.byteLength < 8) return keep();
@@ -121,7 +160,7 @@ export class FrameReader {
     this.#head = Buffer.alloc(0);
     this.#body = {
       header: parseHeader(data.toString('utf8', prefixBytes, prefixBytes + headerBytes)),
-      attachments: allocate(sizes),
+      attachments: this.#allocate(sizes),
       index: 0,
       filled: 0,
     };
@@ -140,19 +179,6 @@ function parseHeader(text: string): unknown {
       { cause: error },
     );
   }
-}
-
-/** One allocation per frame, cut into aligned slices. */
-function allocate(sizes: readonly number[]): Uint8Array[] {
-  if (sizes.length === 0) return [];
-  const padded = sizes.map((size) => Math.ceil(size / ALIGNMENT) * ALIGNMENT);
-  const whole = Buffer.allocUnsafeSlow(padded.reduce((sum, size) => sum + size, 0)).buffer;
-  let at = 0;
-  return sizes.map((size, index) => {
-    const part = new Uint8Array(whole, at, size);
-    at += padded[index] ?? 0;
-    return part;
-  });
 }
 
 /** Copies from the chunk into the attachments; returns what is left of the chunk. */

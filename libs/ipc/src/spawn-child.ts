@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { Socket } from 'node:net';
+import { type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net';
 import { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { WarmlaneError } from '@warmlane/contracts';
@@ -67,9 +67,30 @@ function holdLifeline(child: ChildProcess): void {
   child.stdio[3]?.on('error', () => undefined);
 }
 
-/** The child's end of the channel that {@link spawnChild} opened. */
+/** More than a socket pair's buffer holds (208 KiB by Linux's default), so that one read empties it. */
+const READ_BYTES = 256 * 1024;
+
+/** The child's end of the channel that {@link spawnChild} opened. Reads into one buffer over and over. */
 export function parentChannel<Methods extends MethodTable<Methods>, Events = Record<never, never>>(
   fd: number = CHANNEL_FD,
 ): Channel<Methods, Events> {
-  return new Channel<Methods, Events>(new Socket({ fd, readable: true, writable: true }));
+  let receive: (chunk: Buffer) => void = () => undefined;
+  const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  const callback = (bytes: number): boolean => {
+    receive(buffer.subarray(0, bytes));
+    return true;
+  };
+  // Node's documentation has `onread` for the constructor, its types for `connect` alone.
+  const options: SocketConstructorOpts & { onread: OnReadOpts } = {
+    fd,
+    readable: true,
+    writable: true,
+    onread: { buffer, callback },
+  };
+  const socket = new Socket(options);
+  // Nobody reads from the stream itself, but its end shows only while it flows.
+  socket.resume();
+  return new Channel<Methods, Events>(socket, (receiver) => {
+    receive = receiver;
+  });
 }
