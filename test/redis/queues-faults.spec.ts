@@ -96,7 +96,7 @@ describe('a holder that dies', () => {
     expect(performance.now() - sentAt).toBeLessThan(4_000);
     expect(other.runs.map((job) => [job.request, job.repeat])).toEqual([[holder.runs[0]?.request, true]]);
 
-    // An adopter gets the first job when its lock ends, finds the answer and does not run it.
+    // An adopter gets the first job when its lock ends; what it answers comes too late.
     const adopter = await startWorker(server, { id: 'adopter-0' });
     await adopter.consume(classQueueName(MODEL, '1', SHAPE));
     await vi.waitFor(() => expect(adopter.runs).toHaveLength(1), { timeout: 15_000, interval: 100 });

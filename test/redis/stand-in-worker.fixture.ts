@@ -74,6 +74,8 @@ export interface StandInOptions {
 export class StandInWorker {
   readonly id: string;
   readonly runs: ClassJob[] = [];
+  /** Repeats that were answered already. */
+  readonly skipped: ClassJob[] = [];
   readonly warmed: WarmLaneJob[] = [];
   readonly redis: Redis;
   epoch = 0;
@@ -171,8 +173,11 @@ export class StandInWorker {
 
   /** What the worker's serving part does around a run. */
   async #process(job: ClassJob): Promise<void> {
+    if (job.repeat && (await this.#replies.exists(job.request))) {
+      this.skipped.push(job);
+      return;
+    }
     this.runs.push(job);
-    if (job.repeat && (await this.#replies.exists(job.request))) return;
     try {
       await this.options.before?.(job);
       if (this.#dead) return await new Promise<never>(() => undefined);

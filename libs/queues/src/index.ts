@@ -1,3 +1,4 @@
+export { EntryDispatcher, type EntryDispatcherOptions } from './dispatcher/entry-dispatcher.js';
 export type { BlobTensor, InputTensor } from './producer/job-tensors.js';
 export { findModel, type ServableModel } from './producer/model-cache.js';
 export { Patience } from './producer/patience.js';

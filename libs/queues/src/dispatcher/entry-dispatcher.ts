@@ -1,0 +1,181 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  DEFAULT_INFER_DEADLINE_MS,
+  DEFAULT_PRIORITY,
+  type EntryInferResult,
+  newId,
+  WarmlaneError,
+  type WarmupView,
+} from '@warmlane/contracts';
+import { type Answer, type BlobStore, INFERENCE_QUEUE, type RedisLogger, WARMUP_QUEUE } from '@warmlane/redis';
+import { type Job, UnrecoverableError, type Worker } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { Producer } from '../producer/producer.js';
+import { createWorker, type Processor } from '../queue.factory.js';
+import { ANSWER_BLOB_TTL_MS, ENTRY_CONCURRENCY, ENTRY_SETTINGS } from '../settings.js';
+import type { WarmupCoordinator } from '../warmup/warmup-coordinator.js';
+import { blobsOf, type InferForm, parseInferJob, parseWarmJob, toEntryResult } from './entry-form.js';
+import { type InferProgress, readInferProgress, readWarmProgress, requestOf } from './job-progress.js';
+
+/** While Redis is away a job is tried again so often: it was accepted when it was added. */
+const AWAY_RETRY_MS = 250;
+
+export interface EntryDispatcherOptions {
+  /** Not closed by the dispatcher. */
+  redis: Redis;
+  producer: Producer;
+  coordinator: WarmupCoordinator;
+  /** Where inputs of jobs lie. */
+  blobs: BlobStore;
+  logger?: RedisLogger;
+}
+
+type EntryWorker = Worker<unknown, unknown, string>;
+
+/**
+ * Serves the entry queues, which producers in any language add to. A job stays active until it is answered; if the
+ * dispatcher dies, another one gets the job and joins the same request.
+ */
+export class EntryDispatcher {
+  readonly #options: EntryDispatcherOptions;
+  readonly #holder = newId();
+  readonly #closing = new AbortController();
+  #workers: EntryWorker[] = [];
+
+  constructor(options: EntryDispatcherOptions) {
+    this.#options = options;
+  }
+
+  /** Producer and coordinator must have been started. */
+  async start(): Promise<void> {
+    const infer = this.#work(INFERENCE_QUEUE, (job, _token, signal) => this.#infer(job, signal));
+    const warm = this.#work(WARMUP_QUEUE, (job, _token, signal) => this.#warm(job, signal));
+    infer.on('completed', (job) => this.#unlinkInputs(job));
+    infer.on('failed', (job) => {
+      if (job?.finishedOn !== undefined) this.#unlinkInputs(job);
+    });
+    this.#workers = [infer, warm];
+    await Promise.all(this.#workers.map((worker) => worker.waitUntilReady()));
+  }
+
+  /** Leaves the jobs under way to the next dispatcher, which gets them when their locks end (5 s). Idempotent. */
+  async close(): Promise<void> {
+    const workers = this.#workers.splice(0);
+    const closed = workers.map((worker) => worker.close(true));
+    this.#closing.abort();
+    await Promise.all(closed);
+  }
+
+  #work(queue: string, processor: Processor<unknown, unknown>): EntryWorker {
+    const { redis, logger } = this.#options;
+    return createWorker<unknown, unknown>(
+      queue,
+      async (job, token, signal) => {
+        try {
+          return await processor(job, token, signal);
+        } catch (error) {
+          throw toJobError(error);
+        }
+      },
+      {
+        redis,
+        settings: ENTRY_SETTINGS,
+        concurrency: ENTRY_CONCURRENCY,
+        holder: this.#holder,
+        onError: (name, error) =>
+          logger?.warn({ queue: name, error: error.message }, 'an entry queue reports an error'),
+      },
+    );
+  }
+
+  async #infer(job: Job<unknown>, signal: AbortSignal | undefined): Promise<EntryInferResult> {
+    const startedAt = performance.now();
+    const form = parseInferJob(job.name, job.data);
+    const deadlineMs = form.job.deadlineMs ?? DEFAULT_INFER_DEADLINE_MS;
+    const request = requestOf(job);
+    let seen = readInferProgress(job.progress, request);
+    for (;;) {
+      try {
+        const answer = await this.#answer(
+          job,
+          form,
+          request,
+          seen,
+          deadlineMs - (performance.now() - startedAt),
+          signal,
+        );
+        return toEntryResult(answer, performance.now() - startedAt);
+      } catch (error) {
+        if (!(error instanceof WarmlaneError) || error.code !== 'redis-away') throw error;
+        if (performance.now() - startedAt > deadlineMs) throw error;
+        // The job was accepted when it was added: it waits for Redis, and then joins what it began.
+        await delay(AWAY_RETRY_MS);
+        seen = readInferProgress(job.progress, request);
+      }
+    }
+  }
+
+  async #answer(
+    job: Job<unknown>,
+    { job: { model, version, outputs, priority }, inputs }: InferForm,
+    request: string,
+    seen: InferProgress | null,
+    deadlineMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Answer> {
+    const { producer } = this.#options;
+    const known = seen === null ? null : await producer.findAnswer(request);
+    if (known !== null) return known;
+    const submitted = await producer.submit({
+      model,
+      version: version ?? null,
+      inputs,
+      outputs: outputs ?? null,
+      deadlineMs,
+      priority: priority ?? DEFAULT_PRIORITY,
+      signal: signal ?? null,
+      answerBlobTtlMs: ANSWER_BLOB_TTL_MS,
+      resume: {
+        request,
+        deadlineAt: seen?.deadlineAt ?? null,
+        queue: seen?.queue ?? null,
+        onRouted: async (queue, deadlineAt) => {
+          const progress: InferProgress = { request, queue, deadlineAt };
+          if (seen === null) await job.updateProgress(progress);
+        },
+      },
+    });
+    return submitted.answer;
+  }
+
+  async #warm(job: Job<unknown>, signal: AbortSignal | undefined): Promise<WarmupView> {
+    const { v: _version, ...input } = parseWarmJob(job.name, job.data);
+    const { coordinator } = this.#options;
+    let id = readWarmProgress(job.progress);
+    if (id === null) {
+      ({ id } = await coordinator.create(input));
+      await job.updateProgress({ warmup: id });
+    }
+    const until = signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal]);
+    return await coordinator.finished(id, until);
+  }
+
+  /** The answer is given: nobody needs the inputs again. */
+  #unlinkInputs(job: Job<unknown>): void {
+    for (const blob of blobsOf(job.data)) {
+      this.#options.blobs.unlink(blob).catch((error: unknown) => {
+        this.#options.logger?.warn({ error: String(error) }, 'an input could not be deleted; it expires by itself');
+      });
+    }
+  }
+}
+
+/**
+ * The error whose text becomes the job's `failedReason`: the JSON of the error body. One that can never succeed ends the
+ * job whatever attempts its producer allowed.
+ */
+function toJobError(thrown: unknown): Error {
+  const error = WarmlaneError.from(thrown);
+  const text = JSON.stringify(error.toBody());
+  return error.retryable ? new Error(text, { cause: thrown }) : new UnrecoverableError(text);
+}
