@@ -4,7 +4,6 @@ import type { RuntimeHello } from '@warmlane/contracts';
 import type { Logger } from '@warmlane/observability';
 import { Children } from './children/children.provider.js';
 import { Fleet } from './fleet/fleet.js';
-import { GoneWorkers } from './fleet/gone-workers.js';
 import { Reconciler } from './fleet/reconciler.js';
 import { IdentityService } from './identity/identity.service.js';
 import { LaneManager } from './lanes/lane-manager.js';
@@ -41,7 +40,6 @@ export class WorkerService {
     @Inject(ModelRepository) private readonly repository: ModelRepository,
     @Inject(Reconciler) private readonly reconciler: Reconciler,
     @Inject(WarmLaneProcessor) private readonly warmLane: WarmLaneProcessor,
-    @Inject(GoneWorkers) private readonly gone: GoneWorkers,
     @Inject(Fleet) private readonly fleet: Fleet,
     @Inject(Serving) private readonly serving: Serving,
     @Inject(LOGGER) private readonly logger: Logger,
@@ -142,7 +140,6 @@ export class WorkerService {
   private async leave(): Promise<'left'> {
     await this.reconciler.close();
     await this.warmLane.close();
-    await this.gone.closeAll();
     await this.manager.close(DRAIN_MS);
     await this.repository.close();
     await this.serving.close(DRAIN_MS);
