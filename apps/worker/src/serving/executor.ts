@@ -77,11 +77,6 @@ export class Executor {
     }
   }
 
-  forget(name: string): void {
-    this.#onLanes.forget(name);
-    this.#onFallback.forget(name);
-  }
-
   #route(request: ClassJob, inputs: NamedTensor[], arrivedAt: number): Promise<Served> {
     const key = laneKey(request);
     const pump = this.#lanes.has(key) ? this.#onLanes : this.#onFallback;
@@ -107,10 +102,11 @@ export class Executor {
       return;
     }
     await this.#run(work, 'ready', async () => {
-      const run = this.#pipeline.enter(Math.max(this.options.laneLimitMs, lane.p50Ms * LIMIT_FACTOR));
+      const run = this.#pipeline.enter();
+      const timeoutMs = Math.max(this.options.laneLimitMs, lane.p50Ms * LIMIT_FACTOR);
       const end = this.#lanes.begin(lane.id);
       try {
-        const result = await this.port.runOn(lane.id, work.inputs, work.request.outputs, { timeoutMs: run.timeoutMs });
+        const result = await this.port.runOn(lane.id, work.inputs, work.request.outputs, { timeoutMs });
         run.end();
         this.port.observe(lane.id, result.computeMs);
         return result;

@@ -3,12 +3,7 @@ export class PipelinedRun {
   #before: PipelinedRun | null;
   #ended = false;
 
-  /** @param endsBy when it is past its limit, on the pipeline's clock */
-  constructor(
-    before: PipelinedRun | null,
-    readonly timeoutMs: number,
-    readonly endsBy: number,
-  ) {
+  constructor(before: PipelinedRun | null) {
     this.#before = before;
   }
 
@@ -32,14 +27,8 @@ export class PipelinedRun {
 export class Pipeline {
   #last: PipelinedRun | null = null;
 
-  constructor(private readonly now: () => number = () => performance.now()) {}
-
-  /** @param limitMs how long the run itself may take; what those before it may still take comes on top */
-  enter(limitMs: number): PipelinedRun {
-    const before = this.#last === null || this.#last.ended ? null : this.#last;
-    const now = this.now();
-    const timeoutMs = limitMs + (before === null ? 0 : Math.max(0, before.endsBy - now));
-    this.#last = new PipelinedRun(before, timeoutMs, now + timeoutMs);
+  enter(): PipelinedRun {
+    this.#last = new PipelinedRun(this.#last?.ended === false ? this.#last : null);
     return this.#last;
   }
 

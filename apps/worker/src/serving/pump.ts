@@ -37,11 +37,6 @@ export class Pump<T extends Scheduled> {
     return this.#queue.takeWhere(matches);
   }
 
-  /** A class is no longer served here. */
-  forget(name: string): void {
-    this.#queue.forget(name);
-  }
-
   #turn(): void {
     while (this.#running < this.depth) {
       const work = this.#queue.take(this.now());

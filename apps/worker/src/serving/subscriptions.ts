@@ -150,8 +150,12 @@ export class Subscriptions {
       else if (one.worker !== null) await this.#shut(one, one.worker);
       ended();
     });
-    one.last = step.catch(() => undefined);
+    const last = step.catch(() => undefined);
+    one.last = last;
     await step;
+    // There are as many classes as shapes: what is neither consumed nor wanted is forgotten.
+    const idle = one.worker === null && one.lanes.size === 0 && !one.fallback;
+    if (idle && one.last === last) this.#all.delete(one.queue);
   }
 
   #open(one: Subscription): void {

@@ -68,8 +68,6 @@ describe('DeadlineQueue', () => {
     expect(queue.takeExpired(10).map((item) => item.class)).toEqual(['a', 'b']);
     expect(queue.takeWhere((item) => item.class === 'b')).toEqual([]);
     expect(queue.size).toBe(1);
-    queue.forget('b');
-    queue.forget('a');
     expect(queue.take(11)?.deadlineAt).toBe(20);
   });
 });

@@ -26,10 +26,11 @@ interface Entry<T> {
   readonly item: T;
 }
 
+/** A class with work; one without is forgotten, for there are as many classes as shapes. */
 interface ClassLine<T> {
   /** Sorted by dueAt, first come first within a tie. */
   readonly entries: Entry<T>[];
-  /** When the class was served last, or became non-empty if that is later. */
+  /** When the class was served last, or got work if that is later. */
   waitingSince: number;
 }
 
@@ -55,8 +56,6 @@ export class DeadlineQueue<T extends Scheduled> {
     if (line === undefined) {
       line = { entries: [], waitingSince: now };
       this.lines.set(item.class, line);
-    } else if (line.entries.length === 0) {
-      line.waitingSince = Math.max(line.waitingSince, now);
     }
     const entry = { dueAt: dueAt(item), item };
     line.entries.splice(firstAfter(line.entries, entry.dueAt), 0, entry);
@@ -65,21 +64,23 @@ export class DeadlineQueue<T extends Scheduled> {
 
   /** The next item to run, or null. An item past its deadline comes out like any other: the caller looks. */
   take(now: number): T | null {
-    let best: ClassLine<T> | null = null;
+    let best: string | null = null;
     let bestScore = Number.POSITIVE_INFINITY;
-    for (const line of this.lines.values()) {
+    for (const [name, line] of this.lines) {
       const head = line.entries[0];
       if (head === undefined) continue;
       // What is overdue is due now, however long ago: between overdue classes only their waiting counts.
       const score = Math.max(head.dueAt, now) - AGING * (now - line.waitingSince);
       if (score < bestScore) {
-        best = line;
+        best = name;
         bestScore = score;
       }
     }
-    const taken = best?.entries.shift();
-    if (best === null || taken === undefined) return null;
-    best.waitingSince = now;
+    const line = best === null ? undefined : this.lines.get(best);
+    const taken = line?.entries.shift();
+    if (best === null || line === undefined || taken === undefined) return null;
+    if (line.entries.length === 0) this.lines.delete(best);
+    line.waitingSince = now;
     this.count -= 1;
     return taken.item;
   }
@@ -92,7 +93,7 @@ export class DeadlineQueue<T extends Scheduled> {
   /** Takes out every item that matches, in order of their classes. */
   takeWhere(matches: (item: T) => boolean): T[] {
     const out: T[] = [];
-    for (const line of this.lines.values()) {
+    for (const [name, line] of this.lines) {
       for (let at = 0; at < line.entries.length; ) {
         const item = line.entries[at]?.item;
         if (item !== undefined && matches(item)) {
@@ -100,14 +101,10 @@ export class DeadlineQueue<T extends Scheduled> {
           out.push(item);
         } else at += 1;
       }
+      if (line.entries.length === 0) this.lines.delete(name);
     }
     this.count -= out.length;
     return out;
-  }
-
-  /** Forgets an idle class; one with work is kept. */
-  forget(name: string): void {
-    if (this.lines.get(name)?.entries.length === 0) this.lines.delete(name);
   }
 }
 
