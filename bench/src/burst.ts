@@ -22,7 +22,7 @@ const QUIET_MS = 5_000;
 const AFTER_MS = 16_000;
 const WINDOW_MS = 500;
 /** A window is as before the burst where its p95 is within this factor of it. */
-const RECOVERED = 2;
+const RECOVERED = 3;
 const RUNS = 3;
 
 interface Sample {

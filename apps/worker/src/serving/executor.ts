@@ -5,7 +5,14 @@ import { isProcessDeath, type LanesPort, type ReadyLane } from '../ports.js';
 import { LaneIndex, laneKey } from './lane-index.js';
 import { Pipeline } from './pipeline.js';
 import { Pump } from './pump.js';
-import { FALLBACK_DEPTH, LANE_DEPTH, LIMIT_FACTOR, RETRY_START_MS, type ServingOptions } from './serving.settings.js';
+import {
+  AHEAD_BELOW_MS,
+  FALLBACK_DEPTH,
+  LANE_DEPTH,
+  LIMIT_FACTOR,
+  RETRY_START_MS,
+  type ServingOptions,
+} from './serving.settings.js';
 import type { Suspects } from './suspects.js';
 import { Trials } from './trials.js';
 import { deadlineExceeded, Reroute, type Served, type Work } from './work.js';
@@ -28,8 +35,20 @@ export class Executor {
     private readonly options: ServingOptions,
   ) {
     const now = () => clock.now();
-    this.#onLanes = new Pump<Work>(LANE_DEPTH, now, (work) => this.#runOnLane(work));
-    this.#onFallback = new Pump<Work>(FALLBACK_DEPTH, now, (work) => this.#runOnFallback(work));
+    this.#onLanes = new Pump<Work>({
+      depth: LANE_DEPTH,
+      aheadBelowMs: AHEAD_BELOW_MS,
+      costMs: (work) => this.#lanes.pick(work.key)?.p50Ms ?? 0,
+      now,
+      run: (work) => this.#runOnLane(work),
+    });
+    this.#onFallback = new Pump<Work>({
+      depth: FALLBACK_DEPTH,
+      aheadBelowMs: 0,
+      costMs: () => 0,
+      now,
+      run: (work) => this.#runOnFallback(work),
+    });
     this.#trials = new Trials(port, clock, suspects, options);
   }
 

@@ -1,12 +1,20 @@
 import type { Scheduled } from '@warmlane/lanes';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { Pump } from './pump.js';
 
 interface Item extends Scheduled {
   id: string;
+  costMs: number;
 }
 
-const item = (id: string, deadlineAt = 30_000): Item => ({ id, class: 'a', arrivedAt: 0, deadlineAt, priority: 5 });
+const item = (id: string, deadlineAt = 30_000, costMs = 1): Item => ({
+  id,
+  class: 'a',
+  arrivedAt: 0,
+  deadlineAt,
+  priority: 5,
+  costMs,
+});
 
 /** A device whose runs end when the test says so. */
 function device() {
@@ -19,32 +27,45 @@ function device() {
   return { begun, run, end: () => ends.shift()?.() };
 }
 
+function pumpOf(depth: number, run: (work: Item) => Promise<void>, now = () => 0): Pump<Item> {
+  return new Pump({ depth, aheadBelowMs: 2, costMs: (work) => work.costMs, now, run });
+}
+
 describe('Pump', () => {
   it('runs at once what finds a free device, and chooses the next only when a place is free', async () => {
     const { begun, run, end } = device();
-    const pump = new Pump<Item>(1, () => 0, run);
+    const pump = pumpOf(1, run);
     pump.add(item('first'));
     pump.add(item('patient'));
     pump.add(item('urgent', 100));
     expect(begun).toEqual(['first']);
     end();
-    await Promise.resolve();
-    await Promise.resolve();
-    expect(begun).toEqual(['first', 'urgent']);
+    await vi.waitFor(() => expect(begun).toEqual(['first', 'urgent']));
     expect(pump.waiting).toBe(1);
   });
 
   it('keeps as many runs under way as it is deep', () => {
     const { begun, run } = device();
-    const pump = new Pump<Item>(2, () => 0, run);
+    const pump = pumpOf(2, run);
     for (const id of ['a', 'b', 'c']) pump.add(item(id));
     expect(begun).toEqual(['a', 'b']);
+  });
+
+  it('sends nothing ahead of its turn while a long run is under way', async () => {
+    const { begun, run, end } = device();
+    const pump = pumpOf(2, run);
+    pump.add(item('long', 30_000, 5));
+    pump.add(item('patient'));
+    pump.add(item('urgent', 100));
+    expect(begun).toEqual(['long']);
+    end();
+    await vi.waitFor(() => expect(begun).toEqual(['long', 'urgent', 'patient']));
   });
 
   it('gives back what is expired or matches, but nothing that has begun', () => {
     const { run } = device();
     let now = 0;
-    const pump = new Pump<Item>(1, () => now, run);
+    const pump = pumpOf(1, run, () => now);
     for (const id of ['running', 'late', 'other']) pump.add(item(id, id === 'late' ? 10 : 30_000));
     now = 20;
     expect(pump.takeExpired().map((work) => work.id)).toEqual(['late']);

@@ -1,5 +1,8 @@
-/** Runs that a device has at once: one computing, one on its way there or back. */
+/** Runs that a device has at once: one computing, one on its way there or back ... */
 export const LANE_DEPTH = 2;
+
+/** ... the second only ahead of short ones. The way there and back takes some tenths of a ms. */
+export const AHEAD_BELOW_MS = 2;
 
 /** The fallback runs one request at a time, so that it is known which one a death belongs to. */
 export const FALLBACK_DEPTH = 1;

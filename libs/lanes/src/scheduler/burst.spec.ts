@@ -45,7 +45,10 @@ class Device {
   }
 
   step(now: number): void {
-    for (const run of this.running.filter((one) => one.until <= now)) this.finish(run.job, now, run.by);
+    for (const run of this.running.filter((one) => one.until <= now)) {
+      this.finish(run.job, now, run.by);
+      (run.by === 'lane' ? this.lanes : this.fallback).ended(run.job.class, now);
+    }
     this.running = this.running.filter((run) => run.until > now);
     for (const [name, queue] of this.queues) this.fetch(name, queue, now);
     if (now % 50 === 0) this.ledger.rebalance();
@@ -131,8 +134,8 @@ describe('70 % load, one burst of 3 s of work, lane to fallback cost 1:30', () =
     const others = done.filter(({ job }) => job.class !== 'class-3');
     const before = p95(others, 0, BURST_AT_MS);
     for (let from = BURST_AT_MS; from < 20_000; from += 500) {
-      // The burst holds the credit and one: so much work is ahead at most, and aging cuts it short.
-      expect(p95(others, from, from + 500)).toBeLessThanOrEqual(before + LANE_MS * device.ledger.total);
+      // Ahead of a request are the run in progress, one turn of the burst and one of another class: no more of 600.
+      expect(p95(others, from, from + 500)).toBeLessThanOrEqual(before + 3 * LANE_MS);
     }
     const lastOfBurst = Math.max(...done.filter(({ job }) => job.burst).map(({ at }) => at));
     expect(lastOfBurst - BURST_AT_MS).toBeLessThanOrEqual((BURST_MS / (1 - LOAD)) * 1.05);

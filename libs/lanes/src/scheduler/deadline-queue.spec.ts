@@ -10,8 +10,8 @@ const job = (over: Partial<Scheduled> & { class: string }): Scheduled => ({
 
 describe('dueAt', () => {
   it('is the deadline where that is nearer than the wait its priority allows', () => {
-    expect(dueAt(job({ class: 'a', arrivedAt: 100, deadlineAt: 600 }))).toBe(600);
-    expect(dueAt(job({ class: 'a', arrivedAt: 100, priority: 2 }))).toBe(100 + 2 * PRIORITY_STEP_MS);
+    expect(dueAt(job({ class: 'a', deadlineAt: 600 }), 100)).toBe(600);
+    expect(dueAt(job({ class: 'a', priority: 2 }), 100)).toBe(100 + 2 * PRIORITY_STEP_MS);
   });
 });
 
@@ -49,15 +49,13 @@ describe('DeadlineQueue', () => {
     expect(now).toBeLessThanOrEqual((9 * PRIORITY_STEP_MS) / (1 + AGING) + runMs);
   });
 
-  it('gives a class that was not served its turn before the backlog of another', () => {
+  it('gives a class that waits its turn before the next of a backlog', () => {
     const queue = new DeadlineQueue<Scheduled>();
     for (let n = 0; n < 10; n += 1) queue.add(job({ class: 'backlog' }), 0);
-    for (let now = 0; now < 25; now += 5) queue.take(now);
-    queue.add(job({ class: 'fresh', arrivedAt: 25 }), 25);
-    const order: string[] = [];
-    for (let now = 25; queue.size > 0; now += 5) order.push(queue.take(now)?.class ?? '');
-    // 25 ms younger than the backlog: made up for after 25 / AGING ms without its turn.
-    expect(order.indexOf('fresh')).toBeLessThanOrEqual(1 + Math.ceil(25 / AGING / 5));
+    expect(queue.take(0)?.class).toBe('backlog');
+    queue.add(job({ class: 'fresh', arrivedAt: 3 }), 3);
+    queue.ended('backlog', 5);
+    expect(queue.take(5)?.class).toBe('fresh');
   });
 
   it('takes out what is expired, and what matches', () => {

@@ -10,8 +10,9 @@ export interface Scheduled {
 }
 
 /**
- * How long a job of priority p is meant to wait at most: p times this. A job is due then or at its deadline, whichever is
- * earlier, so that thirty seconds of deadline do not send fresh work behind a whole backlog.
+ * How long a job of priority p is meant to wait for its turn: p times this, from its arrival or from the last turn of its
+ * class. It is due then or at its deadline, whichever is earlier: with deadlines alone, thirty seconds each, fresh work
+ * would wait behind a whole backlog of another class.
  */
 export const PRIORITY_STEP_MS = 400;
 
@@ -30,13 +31,13 @@ interface Entry<T> {
 interface ClassLine<T> {
   /** Sorted by dueAt, first come first within a tie. */
   readonly entries: Entry<T>[];
-  /** When the class was served last, or got work if that is later. */
+  /** When the last turn of the class ended, or when it got work if that is later. */
   waitingSince: number;
 }
 
-/** When an item is due: see {@link PRIORITY_STEP_MS}. */
-export function dueAt(item: Scheduled): number {
-  return Math.min(item.deadlineAt, item.arrivedAt + item.priority * PRIORITY_STEP_MS);
+/** When an item is due that waits for its turn since `since`: see {@link PRIORITY_STEP_MS}. */
+export function dueAt(item: Scheduled, since: number): number {
+  return Math.min(item.deadlineAt, since + item.priority * PRIORITY_STEP_MS);
 }
 
 /**
@@ -57,7 +58,7 @@ export class DeadlineQueue<T extends Scheduled> {
       line = { entries: [], waitingSince: now };
       this.lines.set(item.class, line);
     }
-    const entry = { dueAt: dueAt(item), item };
+    const entry = { dueAt: dueAt(item, item.arrivedAt), item };
     line.entries.splice(firstAfter(line.entries, entry.dueAt), 0, entry);
     this.count += 1;
   }
@@ -70,7 +71,8 @@ export class DeadlineQueue<T extends Scheduled> {
       const head = line.entries[0];
       if (head === undefined) continue;
       // What is overdue is due now, however long ago: between overdue classes only their waiting counts.
-      const score = Math.max(head.dueAt, now) - AGING * (now - line.waitingSince);
+      const due = dueAt(head.item, Math.max(head.item.arrivedAt, line.waitingSince));
+      const score = Math.max(due, now) - AGING * (now - line.waitingSince);
       if (score < bestScore) {
         best = name;
         bestScore = score;
@@ -83,6 +85,12 @@ export class DeadlineQueue<T extends Scheduled> {
     line.waitingSince = now;
     this.count -= 1;
     return taken.item;
+  }
+
+  /** What was taken of a class has run: its next turn is counted from now. */
+  ended(name: string, now: number): void {
+    const line = this.lines.get(name);
+    if (line !== undefined) line.waitingSince = now;
   }
 
   /** Takes out everything whose deadline has passed. */
