@@ -1,7 +1,7 @@
 import type { Provider } from '@nestjs/common';
 import { placeLane } from '@warmlane/lanes';
 import { type Logger, StallMonitor } from '@warmlane/observability';
-import { Producer, WarmupCoordinator } from '@warmlane/queues';
+import { EntryDispatcher, Producer, WarmupCoordinator } from '@warmlane/queues';
 import {
   BlobStore,
   IdempotencyStore,
@@ -38,6 +38,8 @@ export class ApiParts {
   readonly streams = new EventStreams();
   readonly producer: Producer;
   readonly coordinator: WarmupCoordinator;
+  readonly #dispatcher: EntryDispatcher;
+  readonly #blobs: BlobStore;
   readonly #stalls: StallMonitor;
   readonly #redis: RedisClients;
   readonly #gate: RedisGate;
@@ -72,11 +74,19 @@ export class ApiParts {
       place: placeLane,
       logger: log,
     });
+    this.#blobs = new BlobStore(blobs, main, { limitBytes: BLOB_LIMIT_BYTES });
+    this.#dispatcher = new EntryDispatcher({
+      redis: main,
+      producer: this.producer,
+      coordinator: this.coordinator,
+      blobs: this.#blobs,
+      logger: log,
+    });
   }
 
   /** Everything that a controller or service may ask for, by its class. */
   providers(): Provider[] {
-    const { main, blobs } = this.#redis;
+    const { main } = this.#redis;
     return [
       { provide: ApiMetrics, useValue: this.metrics },
       { provide: CodecPool, useValue: this.codec },
@@ -94,7 +104,7 @@ export class ApiParts {
       { provide: IdempotencyStore, useValue: new IdempotencyStore(main) },
       { provide: InferenceStore, useValue: new InferenceStore(main) },
       { provide: RedisClock, useValue: this.#clock },
-      { provide: BlobStore, useValue: new BlobStore(blobs, main, { limitBytes: BLOB_LIMIT_BYTES }) },
+      { provide: BlobStore, useValue: this.#blobs },
       { provide: WorkerStore, useValue: new WorkerStore(main) },
     ];
   }
@@ -112,17 +122,21 @@ export class ApiParts {
    * answers 503 meanwhile.
    */
   async start(): Promise<void> {
-    const started = Promise.all([this.producer.start(), this.#clock.sync(), this.coordinator.start()]).catch(
-      (error: unknown) => {
-        this.log.error({ err: error }, 'the producer could not start');
-      },
-    );
+    const started = this.#startAll().catch((error: unknown) => {
+      this.log.error({ err: error }, 'the queues could not be started; start the API again');
+    });
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, REDIS_WAIT_MS);
     });
     await Promise.race([started, late]);
     clearTimeout(timer);
+  }
+
+  /** The dispatcher last: it takes jobs at once, and the others answer them. */
+  async #startAll(): Promise<void> {
+    await Promise.all([this.producer.start(), this.#clock.sync(), this.coordinator.start()]);
+    await this.#dispatcher.start();
   }
 
   /** Once the start's own work is done: loading the program stands still for hundreds of milliseconds. */
@@ -133,6 +147,7 @@ export class ApiParts {
   /** In this order: nothing that is closed is needed by what closes later. */
   closeSteps(): CloseStep[] {
     return [
+      { name: 'dispatcher', limitMs: 500, close: () => this.#dispatcher.close() },
       { name: 'warm-ups', limitMs: 500, close: () => this.coordinator.close() },
       { name: 'producer', limitMs: 500, close: () => this.producer.close() },
       { name: 'statistics', limitMs: 300, close: () => this.#stats.close() },
