@@ -63,13 +63,20 @@ describe('a bare BullMQ client', () => {
     const bytes = Buffer.alloc(2_500_000, 3);
     const id = newId();
     for (let piece = 0; piece * 2 ** 20 < bytes.byteLength; piece += 1) {
-      await fixture.worker.redis.set(`{wl}:blob:${id}:${piece}`, bytes.subarray(piece * 2 ** 20, (piece + 1) * 2 ** 20), 'PX', 90_000);
+      await fixture.worker.redis.set(
+        `{wl}:blob:${id}:${piece}`,
+        bytes.subarray(piece * 2 ** 20, (piece + 1) * 2 ** 20),
+        'PX',
+        90_000,
+      );
     }
     const inputs = [{ name: 'x', datatype: 'UINT8', shape: [bytes.byteLength], blob: { id, bytes: bytes.byteLength } }];
     const { outputs } = await run({ v: 1, model: 'echo-uint8', version: '1', inputs });
     const blob = outputs[0]?.blob;
     expect(blob?.bytes).toBe(bytes.byteLength);
-    const pieces = await Promise.all([0, 1, 2].map((piece) => fixture.worker.redis.getBuffer(`{wl}:blob:${blob?.id}:${piece}`)));
+    const pieces = await Promise.all(
+      [0, 1, 2].map((piece) => fixture.worker.redis.getBuffer(`{wl}:blob:${blob?.id}:${piece}`)),
+    );
     expect(Buffer.concat(pieces.map((piece) => piece ?? Buffer.alloc(0))).equals(bytes)).toBe(true);
     await expect.poll(() => fixture.worker.redis.exists(`{wl}:blob:${id}:0`)).toBe(0);
   });
@@ -77,8 +84,18 @@ describe('a bare BullMQ client', () => {
   it.each<[string, unknown, string, RegExp]>([
     ['not of our form', { hello: 1 }, 'bad-request', /./],
     ['of another version', { v: 2, model: 'double', inputs: [] }, 'bad-request', /v/],
-    ['of an unknown model', { v: 1, model: 'nobody', inputs: [{ ...x, base64: '' }] }, 'unknown-model', /unknown model 'nobody'/],
-    ['with too few bytes', { v: 1, model: 'double', inputs: [{ ...x, base64: 'AAAA' }] }, 'bad-request', /input 'x': got 3 bytes, expected 8/],
+    [
+      'of an unknown model',
+      { v: 1, model: 'nobody', inputs: [{ ...x, base64: '' }] },
+      'unknown-model',
+      /unknown model 'nobody'/,
+    ],
+    [
+      'with too few bytes',
+      { v: 1, model: 'double', inputs: [{ ...x, base64: 'AAAA' }] },
+      'bad-request',
+      /input 'x': got 3 bytes, expected 8/,
+    ],
   ])('fails at once, without another attempt, for a job %s', async (_, data, code, message) => {
     const error = await failure(data);
     expect(error.code).toBe(code);
@@ -92,7 +109,10 @@ describe('a bare BullMQ client', () => {
   it('says that a tensor is gone', async () => {
     const inputs = [{ ...x, blob: { id: newId(), bytes: 8 } }];
     const job = await queue.add('infer', { v: 1, model: 'double', inputs });
-    const reason = await job.waitUntilFinished(events, 20_000).then(() => '', (error: unknown) => String(error));
+    const reason = await job.waitUntilFinished(events, 20_000).then(
+      () => '',
+      (error: unknown) => String(error),
+    );
     expect(reason).toContain('tensor-gone');
   });
 });
