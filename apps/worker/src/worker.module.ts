@@ -7,6 +7,7 @@ import { Reconciler } from './fleet/reconciler.js';
 import { Takeover } from './fleet/takeover.js';
 import { IdentityService } from './identity/identity.service.js';
 import { Fallback } from './lanes/fallback.js';
+import { IdleWork } from './lanes/idle-work.js';
 import { LaneDrain } from './lanes/lane-drain.js';
 import { LaneFailures } from './lanes/lane-failures.js';
 import { LaneManager } from './lanes/lane-manager.js';
@@ -80,6 +81,7 @@ export function workerModule({ config, device, logger }: WorkerSetup): DynamicMo
       LaneManager,
       { provide: LANES, useExisting: LaneManager },
       LaneUpkeep,
+      IdleWork,
       Fleet,
       Serving,
       GoneWorkers,

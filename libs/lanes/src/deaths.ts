@@ -1,17 +1,3 @@
-const DEATHS = 5;
-const WITHIN_MS = 60_000;
-
-/** Counts the deaths of a runtime that nobody outside caused: five within 60 s mean that the device is unhealthy. */
-export class DeathCount {
-  private times: number[] = [];
-
-  /** @returns true once the device counts as unhealthy */
-  push(nowMs: number): boolean {
-    this.times = [...this.times.filter((time) => nowMs - time < WITHIN_MS), nowMs];
-    return this.times.length >= DEATHS;
-  }
-}
-
 /** What a step that was found open after a death means for its lane. */
 export interface Suspicion {
   /** How often a process died in a step of the lane. */

@@ -128,6 +128,14 @@ const table = {
     bound: 'one member per lane of the worker',
     ttl: '1 h',
   },
+  'evict-requests': {
+    parts: ['worker'],
+    type: 'set',
+    owner: 'LaneStore',
+    holds: 'ids of lanes that no plan holds, to be ended by the worker',
+    bound: 'one member per lane of the worker',
+    ttl: '1 h',
+  },
   holders: {
     parts: ['model', 'version', 'class'],
     type: 'set',

@@ -30,6 +30,7 @@ export const keys = {
   workerLanes: (worker: string) => at('worker-lanes', worker),
   workerHoldings: (worker: string) => at('worker-holdings', worker),
   verifyRequests: (worker: string) => at('verify-requests', worker),
+  evictRequests: (worker: string) => at('evict-requests', worker),
   holders: (model: string, version: string, shapeClass: string) => at('holders', model, version, shapeClass),
   classes: (model: string, version: string) => at('classes', model, version),
   workers: () => at('workers'),

@@ -2,8 +2,8 @@ import { type LaneDoc, type LaneState, laneDocSchema } from '@warmlane/contracts
 import type { Redis } from 'ioredis';
 import { parseDocument, readIndexed } from './documents.js';
 import { keys, NOTICES_CHANNEL } from './keys.js';
-import { ALIVE_TTL_MS, DOCUMENT_TTL_MS, EPOCH_TTL_MS, PRESENT_TTL_MS, VERIFY_REQUEST_TTL_MS } from './lifetimes.js';
-import { encodeNotice } from './notices.js';
+import { ALIVE_TTL_MS, DOCUMENT_TTL_MS, EPOCH_TTL_MS, LANE_REQUEST_TTL_MS, PRESENT_TTL_MS } from './lifetimes.js';
+import { encodeNotice, type Notice } from './notices.js';
 import { runScript } from './scripts.js';
 
 /** Every given field must match. */
@@ -14,6 +14,9 @@ export interface LaneFilter {
   worker?: string;
   shapeKey?: string;
 }
+
+/** Requests of one kind that a worker takes in one go. */
+const TAKEN_AT_ONCE = 1_000;
 
 const ENDED: ReadonlySet<LaneState> = new Set(['EVICTED', 'FAILED', 'STALE']);
 
@@ -178,18 +181,34 @@ export class LaneStore {
 
   /** Asks the lane's worker to verify it again; taken by {@link takeVerifyRequests}. */
   async requestVerify(lane: string, worker: string): Promise<void> {
-    const key = keys.verifyRequests(worker);
-    await this.#redis
-      .multi()
-      .sadd(key, lane)
-      .pexpire(key, VERIFY_REQUEST_TTL_MS)
-      .publish(NOTICES_CHANNEL, encodeNotice({ kind: 'verify', worker, lane }))
-      .exec();
+    await this.#request(keys.verifyRequests(worker), { kind: 'verify', worker, lane });
   }
 
   /** Ids of the lanes that somebody asked this worker to verify, each given once. */
   async takeVerifyRequests(worker: string): Promise<string[]> {
-    return this.#redis.spop(keys.verifyRequests(worker), 1_000);
+    return this.#redis.spop(keys.verifyRequests(worker), TAKEN_AT_ONCE);
+  }
+
+  /**
+   * Asks the lane's worker to end it; taken by {@link takeEvictRequests}. For a lane whose shape is in no plan: one that
+   * is planned is held back in the plan, see PlanStore.
+   */
+  async requestEvict(lane: string, worker: string): Promise<void> {
+    await this.#request(keys.evictRequests(worker), { kind: 'evict', worker, lane });
+  }
+
+  /** Ids of the lanes that somebody asked this worker to end, each given once. */
+  async takeEvictRequests(worker: string): Promise<string[]> {
+    return this.#redis.spop(keys.evictRequests(worker), TAKEN_AT_ONCE);
+  }
+
+  async #request(key: string, notice: Notice & { lane: string }): Promise<void> {
+    await this.#redis
+      .multi()
+      .sadd(key, notice.lane)
+      .pexpire(key, LANE_REQUEST_TTL_MS)
+      .publish(NOTICES_CHANNEL, encodeNotice(notice))
+      .exec();
   }
 }
 

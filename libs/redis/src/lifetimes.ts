@@ -12,7 +12,7 @@ export const EPOCH_TTL_MS = 7 * 24 * 3_600_000;
 export const DOCUMENT_TTL_MS = 24 * 3_600_000;
 export const QUARANTINE_TTL_MS = 30 * 24 * 3_600_000;
 export const STATS_TTL_MS = 30 * 24 * 3_600_000;
-export const VERIFY_REQUEST_TTL_MS = 3_600_000;
+export const LANE_REQUEST_TTL_MS = 3_600_000;
 /** Answers, and the stream that names them. */
 export const REPLY_TTL_MS = 60_000;
 /** Kept beyond a deadline, so that whoever asks just after it learns how it ended. */

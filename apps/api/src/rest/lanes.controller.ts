@@ -21,12 +21,15 @@ export class LanesController {
     return { lanes: await this.fleet.lanesOf(query) };
   }
 
-  /** The shape stays in the plan, held back on this worker until a warm-up names it. */
+  /** The shape stays in the plan, held back on this worker until a warm-up names it. One that is in no plan just ends. */
   @Post(':id/evict')
   @HttpCode(202)
   async evict(@Param('id') id: string) {
     const lane = await this.fleet.lane(id);
-    await this.gate.use(() => this.plans.hold(lane.model, lane.version, lane.shapeKey, lane.worker));
+    await this.gate.use(async () => {
+      const held = await this.plans.hold(lane.model, lane.version, lane.shapeKey, lane.worker);
+      if (!held) await this.lanes.requestEvict(lane.id, lane.worker);
+    });
     return { id: lane.id, state: lane.state, held: lane.worker };
   }
 

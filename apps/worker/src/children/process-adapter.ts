@@ -23,7 +23,7 @@ interface Supervised<M extends MethodTable<M>, Hello> {
 }
 
 /** The error of a call whose process died under it, with how it died. */
-export class ProcessDied extends WarmlaneError {
+class ProcessDied extends WarmlaneError {
   readonly [processDeath]: ProcessDown;
 
   constructor(cause: RuntimeDied) {
@@ -33,7 +33,7 @@ export class ProcessDied extends WarmlaneError {
   }
 }
 
-export function downOf({ code, signal, external, planned, reason }: Death): ProcessDown {
+function downOf({ code, signal, external, planned, reason }: Death): ProcessDown {
   return { code, signal, external, planned, reason };
 }
 

@@ -3,6 +3,7 @@ import type { ModelDoc, PlanEntry } from '@warmlane/contracts';
 import { isServing, placeLane, planInForce, type WantedLane, wantedLanes } from '@warmlane/lanes';
 import type { Logger } from '@warmlane/observability';
 import { IdentityService } from '../identity/identity.service.js';
+import { IdleWork } from '../lanes/idle-work.js';
 import { type Lane, placeOf } from '../lanes/lane.js';
 import { type Dismissal, LaneManager } from '../lanes/lane-manager.js';
 import { LaneMemory } from '../lanes/lane-memory.js';
@@ -51,6 +52,7 @@ export class Reconciler {
     @Inject(LaneRegistry) private readonly registry: LaneRegistry,
     @Inject(LaneMemory) private readonly memory: LaneMemory,
     @Inject(LaneUpkeep) private readonly upkeep: LaneUpkeep,
+    @Inject(IdleWork) private readonly idle: IdleWork,
     @Inject(GoneWorkers) private readonly gone: GoneWorkers,
     @Inject(Takeover) private readonly takeover: Takeover,
     @Inject(LOGGER) private readonly logger: Logger,
@@ -122,6 +124,8 @@ export class Reconciler {
     await this.manager.want(wanted);
     await this.upkeep.restore();
     await this.upkeep.verifyRequested();
+    await this.upkeep.evictRequested();
+    this.idle.look(this.repository.serving);
     await this.gone.sync(fleet);
     await this.takeover.sync(docs, fleet);
   }
@@ -207,7 +211,10 @@ export class Reconciler {
     );
     // Never before its successors are READY.
     if (isServing(lane.state) && (targets.length === 0 || !moved)) return null;
-    return { trigger: 'plan', reason: `it belongs on ${targets.join(', ')}` };
+    return {
+      trigger: 'plan',
+      reason: targets.length === 0 ? 'no worker takes lanes' : `it belongs on ${targets.join(', ')}`,
+    };
   }
 
   /** One lane that nobody planned leaves where a planned one has no memory. */

@@ -22,7 +22,7 @@ const TIMED_RUNS = 3;
 @Injectable()
 export class Fallback {
   /** By digest; a failed choice is not kept. */
-  private readonly choices = new Map<string, Promise<Server>>();
+  private readonly choices = new Map<string, { held: HeldVersion; server: Promise<Server> }>();
 
   constructor(
     @Inject(FALLBACK) private readonly cpu: ReferencePort,
@@ -46,9 +46,19 @@ export class Fallback {
     }
   }
 
+  isPrepared(held: HeldVersion): boolean {
+    return this.choices.has(held.files.digest);
+  }
+
   /** Loads and proves it beforehand, with a sample of the model's own. */
   async prepare(held: HeldVersion, sample: NamedTensor[]): Promise<void> {
     await this.choice(held, sample);
+  }
+
+  /** Versions that it holds and that are not served any more. */
+  unused(serving: readonly HeldVersion[]): HeldVersion[] {
+    const used = new Set(serving.map((held) => held.files.digest));
+    return [...this.choices.values()].map(({ held }) => held).filter((held) => !used.has(held.files.digest));
   }
 
   /** Gives back what it holds of a model. */
@@ -63,11 +73,11 @@ export class Fallback {
     const { digest } = held.files;
     let choice = this.choices.get(digest);
     if (choice === undefined) {
-      choice = this.choose(held, sample);
+      choice = { held, server: this.choose(held, sample) };
       this.choices.set(digest, choice);
-      choice.catch(() => this.choices.delete(digest));
+      choice.server.catch(() => this.choices.delete(digest));
     }
-    return await choice;
+    return await choice.server;
   }
 
   /** The fastest of those whose numbers are right for the sample. Throws where none is. */

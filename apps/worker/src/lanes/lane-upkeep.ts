@@ -5,6 +5,7 @@ import { IdentityService } from '../identity/identity.service.js';
 import { LOGGER } from '../logger.js';
 import { WorkerRedis } from '../redis.provider.js';
 import type { Lane } from './lane.js';
+import { LaneManager } from './lane-manager.js';
 import { LaneRecords } from './lane-records.js';
 import { LaneRegistry } from './lane-registry.js';
 import { LaneWatcher } from './lane-watcher.js';
@@ -17,6 +18,7 @@ export class LaneUpkeep {
     @Inject(IdentityService) private readonly identity: IdentityService,
     @Inject(LaneRegistry) private readonly registry: LaneRegistry,
     @Inject(LaneRecords) private readonly records: LaneRecords,
+    @Inject(LaneManager) private readonly manager: LaneManager,
     @Inject(LaneWatcher) private readonly watcher: LaneWatcher,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
@@ -51,6 +53,14 @@ export class LaneUpkeep {
     if (!(await this.watcher.proveOnce(lane)) || !isServing(lane.state)) return;
     this.logger.info({ lane: lane.id, shapeKey: lane.shapeKey }, 'a lane that was given up is back');
     await this.records.restore(lane);
+  }
+
+  /** Ends the unplanned lanes that somebody asked to be ended; goes on by itself. */
+  async evictRequested(): Promise<void> {
+    for (const id of await this.redis.lanes.takeEvictRequests(this.identity.id)) {
+      const lane = this.registry.find(id);
+      if (lane !== null) this.manager.dismiss([{ lane, trigger: 'evict', reason: 'evicted' }]);
+    }
   }
 
   /** Starts the checks that somebody asked for; they go on by themselves. */

@@ -13,7 +13,7 @@ import { type Revisit, Revisitor } from './revisit.js';
 import { type Verdict, Verifier } from './verifier.js';
 
 /** A lane that is not what it must be: its numbers are wrong, or it forgets its shape. Trying again changes nothing. */
-export class LaneRefused extends WarmlaneError {
+class LaneRefused extends WarmlaneError {
   constructor(message: string, hint: string) {
     super('internal', message, hint);
     this.name = 'LaneRefused';

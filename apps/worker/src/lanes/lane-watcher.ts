@@ -20,6 +20,7 @@ const CHECK_RUNS = 20;
 @Injectable()
 export class LaneWatcher {
   private readonly busy = new Set<string>();
+  private servedAt = Number.NEGATIVE_INFINITY;
 
   constructor(
     @Inject(RUNTIME) private readonly runtime: RuntimePort,
@@ -30,9 +31,15 @@ export class LaneWatcher {
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
+  /** ms since a lane last served. */
+  get quietMs(): number {
+    return performance.now() - this.servedAt;
+  }
+
   /** A served run. Starts the check of a lane that has become slow. */
   observe(lane: Lane, computeMs: number): void {
     lane.traffic += 1;
+    this.servedAt = performance.now();
     const medianMs = lane.watch?.push(computeMs, performance.now()) ?? null;
     if (medianMs === null || lane.state !== 'READY') return;
     const reason = `median of 50 runs ${medianMs.toFixed(2)} ms, recorded ${lane.record?.steadyP50Ms.toFixed(2)} ms`;

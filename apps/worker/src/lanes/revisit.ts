@@ -142,7 +142,8 @@ function plannedShapes(lane: Lane, entries: readonly PlanEntry[]): TensorSpec[][
     .sort((a, b) => elementsOf(a) - elementsOf(b));
 }
 
-function elementsOf(inputs: readonly TensorSpec[]): number {
+/** Elements of all inputs. */
+export function elementsOf(inputs: readonly TensorSpec[]): number {
   return inputs.reduce((sum, input) => sum + input.dims.reduce((a, b) => a * b, 1), 0);
 }
 

@@ -75,6 +75,11 @@ export class Verifier {
     }
   }
 
+  /** Gives back what the reference process holds of a model. */
+  async drop(held: HeldVersion): Promise<void> {
+    await this.reference.call('model.unload', { digest: held.files.digest }, { timeoutMs: LIMITS.release });
+  }
+
   async judge(
     held: HeldVersion,
     got: readonly NamedTensor[],

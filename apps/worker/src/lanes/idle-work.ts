@@ -1,0 +1,87 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { type NamedTensor, parseShapeKey } from '@warmlane/contracts';
+import { isWarming } from '@warmlane/lanes';
+import type { Logger } from '@warmlane/observability';
+import { LOGGER } from '../logger.js';
+import { type HeldVersion, versionName } from '../models/held-version.js';
+import { RUNTIME, type RuntimePort } from '../ports.js';
+import { WorkerRedis } from '../redis.provider.js';
+import { Fallback } from './fallback.js';
+import { LaneMemory } from './lane-memory.js';
+import { LaneRegistry } from './lane-registry.js';
+import { LaneWatcher } from './lane-watcher.js';
+import { elementsOf } from './revisit.js';
+import { Verifier } from './verifier.js';
+
+/** Without a request for so long a planned restart of the runtime disturbs nobody. */
+const QUIET_MS = 10_000;
+
+/** What is done while no lane is being warmed: fallbacks are proven, lost memory is got back. */
+@Injectable()
+export class IdleWork {
+  private busy = false;
+  /** Versions whose fallback could not be proven beforehand: their first cold request tries again. */
+  private readonly refused = new WeakSet<HeldVersion>();
+
+  constructor(
+    @Inject(RUNTIME) private readonly runtime: RuntimePort,
+    @Inject(LaneRegistry) private readonly registry: LaneRegistry,
+    @Inject(LaneMemory) private readonly memory: LaneMemory,
+    @Inject(LaneWatcher) private readonly watcher: LaneWatcher,
+    @Inject(Fallback) private readonly fallback: Fallback,
+    @Inject(Verifier) private readonly verifier: Verifier,
+    @Inject(WorkerRedis) private readonly redis: WorkerRedis,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {}
+
+  /** Starts what is due, one thing at a time; goes on by itself. */
+  look(serving: readonly HeldVersion[]): void {
+    if (this.busy || this.registry.all.some((lane) => isWarming(lane.state))) return;
+    this.busy = true;
+    this.work(serving)
+      .catch((thrown: unknown) => this.logger.error({ err: thrown }, 'work in an idle moment failed'))
+      .finally(() => {
+        this.busy = false;
+      });
+  }
+
+  private async work(serving: readonly HeldVersion[]): Promise<void> {
+    for (const held of this.fallback.unused(serving)) {
+      await this.fallback.drop(held);
+      await this.verifier.drop(held);
+    }
+    const next = serving.find((held) => !this.fallback.isPrepared(held) && !this.refused.has(held));
+    if (next !== undefined) await this.prepare(next);
+    else if (this.memory.budget.restartDue && this.watcher.quietMs > QUIET_MS) await this.renewRuntime();
+  }
+
+  /** With the smallest shape of its plan; a model without one is proven with its first cold request. */
+  private async prepare(held: HeldVersion): Promise<void> {
+    try {
+      const sample = await this.smallestSample(held);
+      if (sample === null) this.refused.add(held);
+      else await this.fallback.prepare(held, sample);
+    } catch (thrown) {
+      this.refused.add(held);
+      this.logger.warn({ err: thrown, model: versionName(held) }, 'the fallback of a model could not be proven');
+    }
+  }
+
+  private async smallestSample(held: HeldVersion): Promise<NamedTensor[] | null> {
+    const entries = await this.redis.plans.entries(held.name, held.version);
+    const [smallest] = entries
+      .map((entry) => parseShapeKey(entry.shapeKey))
+      .sort((a, b) => elementsOf(a) - elementsOf(b));
+    if (smallest === undefined) return null;
+    return (await this.verifier.samplesOf(held, smallest)).samples[0]?.inputs ?? null;
+  }
+
+  private async renewRuntime(): Promise<void> {
+    const { lost, limit } = this.memory.budget;
+    this.logger.info(
+      { lostBytes: lost, budgetBytes: limit },
+      'the runtime is restarted for memory it does not give back',
+    );
+    await this.runtime.renew();
+  }
+}
