@@ -13,6 +13,9 @@ export interface FloorRow {
   laneP50Ms: number;
   /** The copy of the request's bytes into the pinned slot, by JavaScript. */
   slotCopyP50Ms: number;
+  /** The copy of the answer's bytes out of the pinned slot, by JavaScript. */
+  answerCopyP50Ms: number;
+  outputBytes: number;
   ratio: number;
 }
 
@@ -34,12 +37,17 @@ export async function measureFloor(stage: Stage): Promise<FloorRow[]> {
       const replay: number[] = [];
       const whole: number[] = [];
       const slot: number[] = [];
+      const answer: number[] = [];
+      let outputBytes = 0;
       for (let run = 0; run < RUNS; run += 1) {
         const start = performance.now();
         for (const tensor of inputs) lane.inputView(tensor.name).set(tensor.data);
         const inSlot = performance.now();
-        const { computeMs } = lane.runInPlace();
-        whole.push(performance.now() - inSlot);
+        const { computeMs, outputs } = lane.runInPlace();
+        const done = performance.now();
+        whole.push(done - inSlot);
+        outputBytes = outputs.reduce((sum, tensor) => sum + tensor.data.slice().byteLength, 0);
+        answer.push(performance.now() - done);
         slot.push(inSlot - start);
         replay.push(computeMs);
       }
@@ -54,6 +62,8 @@ export async function measureFloor(stage: Stage): Promise<FloorRow[]> {
         replayP50Ms,
         laneP50Ms,
         slotCopyP50Ms: percentile(slot, 0.5),
+        answerCopyP50Ms: percentile(answer, 0.5),
+        outputBytes,
         ratio: laneP50Ms / replayP50Ms,
       });
     } finally {

@@ -42,10 +42,6 @@ class CudaSlot implements InputSlot, OutputSlot {
     this.#staging.view.set(data);
   }
 
-  read(): Uint8Array {
-    return this.#staging.view.slice();
-  }
-
   upload(): void {
     this.#cuda.copyToDevice(this.#device.address, this.#staging.address, this.bytes);
   }

@@ -29,8 +29,8 @@ export interface OutputSlot {
   readonly value: ValueHandle;
   /** Queues the move of what the run wrote to where `read` finds it. */
   download(): void;
-  /** A copy of what the last run wrote, as far as it was downloaded. */
-  read(): Uint8Array;
+  /** What the last run wrote, as far as it was downloaded; the next run writes over it. */
+  readonly view: Uint8Array;
   poison(): void;
   close(): void;
 }
@@ -86,7 +86,6 @@ export class CpuLaneMemory implements LaneMemory {
       write: (data) => buffer.view.set(data),
       upload: inPlace,
       download: inPlace,
-      read: () => buffer.view.slice(),
       poison: () => {
         buffer.view.fill(POISON);
       },

@@ -250,14 +250,18 @@ export class LaneParts {
     return changed;
   }
 
-  /** Copies of the outputs at these positions. */
-  read(positions: readonly number[]): NamedTensor[] {
+  /**
+   * The outputs at these positions: copies, or (`inPlace`) the lane's own bytes where it has them, which the next run
+   * writes over.
+   */
+  read(positions: readonly number[], inPlace = false): NamedTensor[] {
+    const bytesOf = (slot: OutputSlot) => (inPlace ? slot.view : slot.view.slice());
     const picked = positions.flatMap((at) => this.#outputs[at] ?? []);
     const slots = picked.flatMap((output) => output.slot ?? []);
     for (const slot of slots) slot.download();
     this.#memories.device.synchronize();
     if (slots.length === picked.length) {
-      return slots.map((slot) => ({ ...slot.spec, data: slot.read() }));
+      return slots.map((slot) => ({ ...slot.spec, data: bytesOf(slot) }));
     }
     const values = this.#binding.outputValues();
     try {
@@ -265,7 +269,7 @@ export class LaneParts {
         const output = this.#outputs[at];
         const value = values[at];
         if (output === undefined || value === undefined) return [];
-        if (output.slot !== null) return [{ ...output.slot.spec, data: output.slot.read() }];
+        if (output.slot !== null) return [{ ...output.slot.spec, data: bytesOf(output.slot) }];
         return [{ name: output.name, ...readTensor(this.#api, value) }];
       });
     } finally {

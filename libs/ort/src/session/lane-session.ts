@@ -172,24 +172,27 @@ export class LaneSession implements LaneSessionPort, Disposable {
     }
   }
 
-  /** One run on this thread over what lies in the input buffers already: see `inputView`. */
+  /**
+   * One run on this thread over what lies in the input buffers already: see `inputView`. The outputs are the lane's own
+   * bytes (on CUDA pinned ones): the next run writes over them.
+   */
   runInPlace(names?: readonly string[] | null): RunResult {
     const positions = pickOutputs(this.#parts.outputNames, names);
     this.#enter();
     try {
       const start = performance.now();
       this.#parts.upload();
-      return this.#runBound(start, positions);
+      return this.#runBound(start, positions, true);
     } finally {
       this.#inFlight.leave();
     }
   }
 
-  #runBound(start: number, positions: readonly number[]): RunResult {
+  #runBound(start: number, positions: readonly number[], inPlace = false): RunResult {
     const written = performance.now();
     this.#parts.execute();
     const computed = performance.now();
-    const outputs = this.#parts.read(positions);
+    const outputs = this.#parts.read(positions, inPlace);
     const end = performance.now();
     return { outputs, copyMs: written - start + (end - computed), computeMs: computed - written };
   }
