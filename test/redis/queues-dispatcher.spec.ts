@@ -1,10 +1,8 @@
 import { type EntryInferResult, newId, parseErrorBody, type WarmupView } from '@warmlane/contracts';
-import { placeLane } from '@warmlane/lanes';
-import { EntryDispatcher, Producer, WarmupCoordinator } from '@warmlane/queues';
-import { BlobStore, keys, Liveness, Notices } from '@warmlane/redis';
+import { BlobStore, keys } from '@warmlane/redis';
 import { type Job, Queue, QueueEvents } from 'bullmq';
-import type { Redis } from 'ioredis';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { type ApiParts, startApiParts } from './api-parts.fixture.js';
 import { useRedis } from './redis-client.fixture.js';
 import { MODEL, registerEcho, SHAPE, type StandInOptions, StandInWorker } from './stand-in-worker.fixture.js';
 
@@ -15,50 +13,10 @@ afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close();
 });
 
-interface Api {
-  redis: Redis;
-  dispatcher: EntryDispatcher;
-  /** As kill -9 leaves it. */
-  die: () => Promise<void>;
-}
-
-/** What an API process runs of this library. */
-async function startApi(): Promise<Api> {
-  const redis = fixture.connect('api');
-  const blobRedis = fixture.connect('api-blobs');
-  const limits = { limitBytes: 2 ** 30 };
-  const producer = new Producer({ redis, blobRedis, sameRedis: true, blobLimitBytes: limits.limitBytes });
-  const liveness = new Liveness(redis);
-  const notices = new Notices(redis);
-  const coordinator = new WarmupCoordinator({
-    redis,
-    liveness,
-    notices,
-    place: (lane, replicas, workers) => placeLane(lane, replicas, workers),
-  });
-  const blobs = new BlobStore(blobRedis, redis, limits);
-  const dispatcher = new EntryDispatcher({ redis, producer, coordinator, blobs });
-  await producer.start();
-  await coordinator.start();
-  await dispatcher.start();
-  let dead = false;
-  closing.push(async () => {
-    if (dead) return;
-    await dispatcher.close();
-    await coordinator.close();
-    await producer.close();
-    notices.close();
-    liveness.close();
-  });
-  const die = async (): Promise<void> => {
-    dead = true;
-    redis.disconnect();
-    blobRedis.disconnect();
-    notices.close();
-    liveness.close();
-    await Promise.allSettled([dispatcher.close(), producer.close(), coordinator.close()]);
-  };
-  return { redis, dispatcher, die };
+async function startApi(): Promise<ApiParts> {
+  const api = await startApiParts(fixture.connect);
+  closing.push(api.close);
+  return api;
 }
 
 async function startWorker(options: StandInOptions = {}): Promise<StandInWorker> {

@@ -1,3 +1,4 @@
+export { type AsyncAnswer, WarmlaneClient, type WarmlaneClientOptions } from './client/warmlane-client.js';
 export { EntryDispatcher, type EntryDispatcherOptions } from './dispatcher/entry-dispatcher.js';
 export type { BlobTensor, InputTensor } from './producer/job-tensors.js';
 export { findModel, type ServableModel } from './producer/model-cache.js';
