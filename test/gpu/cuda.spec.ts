@@ -43,8 +43,13 @@ function errorOf(found: readonly NamedTensor[], reference: readonly NamedTensor[
     ...reference.map((tensor, at) => {
       const expected = floatsOf(tensor);
       const values = floatsOf(found[at] ?? tensor);
-      const difference = Math.hypot(...values.map((value, i) => value - (expected[i] ?? Number.NaN)));
-      return difference / Math.hypot(...expected);
+      let difference = 0;
+      let norm = 0;
+      expected.forEach((value, i) => {
+        difference += ((values[i] ?? Number.NaN) - value) ** 2;
+        norm += value ** 2;
+      });
+      return Math.sqrt(difference / norm);
     }),
   );
 }
