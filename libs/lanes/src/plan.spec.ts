@@ -1,0 +1,93 @@
+import { type ModelMetadata, modelConfigSchema, type PlanEntry } from '@warmlane/contracts';
+import { describe, expect, it } from 'vitest';
+import { declaredPlan, planInForce, requiredReady, wantedLanes, warmingOrder } from './plan.js';
+
+const metadata: ModelMetadata = {
+  inputs: [{ name: 'x', dtype: 'float32', dims: ['N', 3, 48, 'W'] }],
+  outputs: [{ name: 'y', dtype: 'float32', dims: ['N', 2] }],
+};
+const entry = (over: Partial<PlanEntry>): PlanEntry => ({
+  shapeKey: 'x:float32[1,3,48,192]',
+  declared: true,
+  warmups: [],
+  replicas: 1,
+  priority: 5,
+  required: true,
+  options: {},
+  addedAt: '2026-01-01T00:00:00.000Z',
+  held: [],
+  ...over,
+});
+
+describe('declaredPlan', () => {
+  it('takes the shapes with the replicas and the necessity of the yaml', () => {
+    const config = modelConfigSchema.parse({ shapes: ['x:float32[1,3,48,192]'], replicas: 2, required: false });
+    expect(declaredPlan(metadata, config)).toEqual([
+      { shapeKey: 'x:float32[1,3,48,192]', replicas: 2, priority: 5, required: false },
+    ]);
+  });
+
+  it('names the shape that disagrees with the model, or stands there twice', () => {
+    const of =
+      (...shapes: string[]) =>
+      () =>
+        declaredPlan(metadata, modelConfigSchema.parse({ shapes }));
+    expect(of('x:float32[1,4,48,192]')).toThrow(
+      "shapes: 'x:float32[1,4,48,192]': input 'x': dimension 1 is 4, expected 3",
+    );
+    expect(of('x:int64[1,3,48,192]')).toThrow('dtype int64, expected float32');
+    expect(of('x:float32[1,3,48,192]', 'x:float32[1,3,48,192]')).toThrow('stands there twice');
+  });
+});
+
+describe('planInForce', () => {
+  it('is nothing of a version that is not loaded, and of one taken over only what a warm-up names', () => {
+    const entries = [entry({}), entry({ shapeKey: 'x:float32[2,3,48,192]', warmups: ['w'] })];
+    expect(planInForce({ state: 'LOADED', retired: false }, entries)).toHaveLength(2);
+    expect(planInForce({ state: 'UNLOADED', retired: false }, entries)).toEqual([]);
+    expect(planInForce({ state: 'LOADED', retired: true }, entries).map((one) => one.warmups)).toEqual([['w']]);
+  });
+});
+
+describe('wantedLanes', () => {
+  it('are those this worker ranks for, unless they are held back here', () => {
+    const entries = [1, 2, 3, 4, 5, 6, 7, 8].map((n) => entry({ shapeKey: `x:float32[${n},3,48,192]` }));
+    const model = { name: 'cls', version: '1', workers: ['a', 'b'] };
+    const of = (worker: string, list: PlanEntry[]) =>
+      wantedLanes(worker, [{ ...model, entries: list }]).map((lane) => lane.entry.shapeKey);
+    const [mine, other] = [of('a', entries), of('b', entries)];
+    expect([...mine, ...other].sort()).toEqual(entries.map((one) => one.shapeKey).sort());
+    expect(of('c', entries)).toEqual([]);
+    const held = entries.map((one) => ({ ...one, held: ['a'] }));
+    expect(of('a', held)).toEqual([]);
+    expect(of('b', held)).toEqual(other);
+  });
+});
+
+describe('warmingOrder', () => {
+  it('puts traffic before priority before age before the shape', () => {
+    const lane = (shapeKey: string, traffic: number, priority: number, addedAt: string) => ({
+      shapeKey,
+      traffic,
+      priority,
+      addedAt,
+    });
+    const order = [
+      lane('a', 9, 9, '2'),
+      lane('b', 0, 1, '2'),
+      lane('c', 0, 5, '1'),
+      lane('d', 0, 5, '2'),
+      lane('e', 0, 5, '2'),
+    ];
+    expect([...order].reverse().sort(warmingOrder)).toEqual(order);
+  });
+});
+
+describe('requiredReady', () => {
+  it('asks for every declared shape that is required', () => {
+    const entries = [entry({}), entry({ shapeKey: 'b', required: false }), entry({ shapeKey: 'c', declared: false })];
+    expect(requiredReady(entries, new Set())).toBe(false);
+    expect(requiredReady(entries, new Set(['x:float32[1,3,48,192]']))).toBe(true);
+    expect(requiredReady([], new Set())).toBe(true);
+  });
+});
