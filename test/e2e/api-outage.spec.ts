@@ -116,6 +116,13 @@ describe('stopping', () => {
     await hanging;
   });
 
+  it('stops when its parent is gone', async () => {
+    await using redis = await startRedis();
+    await using api = await ApiProcess.start({ WARMLANE_REDIS: redis.url, WARMLANE_LIFELINE_FD: '3' });
+    api.cutLifeline();
+    expect((await api.ended()).code).toBe(0);
+  });
+
   it('carries its role in the process title', async () => {
     await using redis = await startRedis();
     await using api = await ApiProcess.start({ WARMLANE_REDIS: redis.url });

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
@@ -47,9 +48,16 @@ export class ApiProcess implements AsyncDisposable {
   static spawn(environment: Record<string, string>): ApiProcess {
     const child = spawn(process.execPath, [MAIN], {
       env: { PATH: process.env.PATH ?? '', WARMLANE_HTTP: '127.0.0.1:0', ...environment },
-      stdio: ['ignore', 'ignore', 'pipe'],
+      // Descriptor 3 is the lifeline, for those whose environment says so.
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
     });
     return new ApiProcess(child);
+  }
+
+  /** Closes this side of the lifeline, as the death of the parent does. */
+  cutLifeline(): void {
+    const end = this.child.stdio[3];
+    if (end instanceof Socket) end.destroy();
   }
 
   /** Starts it and waits until it listens. */

@@ -135,6 +135,7 @@ describe('metadata and lists', () => {
       name: 'double',
       version: '1',
       inference_count: 3,
+      memory_usage: [{ type: 'CPU', id: 0, byte_size: 2_048 }],
       inference_stats: {
         fail: { count: 0 },
         queue: { count: 3, ns: 750_000 },

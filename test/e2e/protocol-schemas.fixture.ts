@@ -125,7 +125,14 @@ const SCHEMAS = {
               compute_output: duration,
             }),
           },
-          memory_usage: { type: 'array' },
+          memory_usage: {
+            type: 'array',
+            items: object(['type', 'id', 'byte_size'], {
+              type: { enum: ['CPU', 'CPU_PINNED', 'GPU'] },
+              id: { type: 'integer', minimum: 0 },
+              byte_size: { type: 'integer', minimum: 0 },
+            }),
+          },
         },
       ),
     },

@@ -76,7 +76,7 @@ function notFound(name: string): WarmlaneError {
   return new WarmlaneError(
     'unknown-model',
     `no worker found model '${name}' in its repository`,
-    'It looks for <repository>/<model>/<version>/model.onnx.',
+    'It looks for <repository>/<model>/<version>/model.onnx; a large one may still be read, see POST /v2/repository/index.',
   );
 }
 
