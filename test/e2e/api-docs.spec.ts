@@ -24,6 +24,17 @@ describe('/docs', () => {
     );
   });
 
+  it('tells the forms of bodies, answers and errors', async () => {
+    await using api = await ApiProcess.start({ WARMLANE_REDIS: 'redis://127.0.0.1:1' });
+    const { paths } = json<unknown>(await send(`${api.url}/docs-json`)) as Document;
+    const warmups = paths['/v1/models/{model}/versions/{version}/warmups']?.post;
+    expect(JSON.stringify(warmups?.requestBody)).toContain('"deadlineMs"');
+    expect(JSON.stringify(paths['/v1/lanes']?.get)).toContain('"steadyP50Ms"');
+    expect(JSON.stringify(paths['/v1/warmups/{id}']?.get)).toContain('"canceled"');
+    expect(JSON.stringify(paths['/v1/models']?.get)).toContain('"retryable"');
+    expect(paths['/v2/logging']).toBeUndefined();
+  });
+
   it('/metrics counts requests by how they were served', async () => {
     await using api = await ApiProcess.start({ WARMLANE_REDIS: 'redis://127.0.0.1:1' });
     await send(`${api.url}/v2/models/x/infer`, { body: '{"inputs":[]}' });

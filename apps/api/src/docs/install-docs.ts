@@ -2,6 +2,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import { SERVER_VERSION } from '../version.js';
 import { describeBodies } from './protocol-bodies.js';
+import { describeAnswers } from './responses.js';
 
 const DESCRIPTION = `Warm lanes for ONNX Runtime.
 
@@ -21,5 +22,5 @@ function createDocument(app: NestFastifyApplication): OpenAPIObject {
     .addBearerAuth({ type: 'http', scheme: 'bearer', description: 'An API key, where keys are set.' })
     .addSecurityRequirements('bearer')
     .build();
-  return describeBodies(SwaggerModule.createDocument(app, config));
+  return describeAnswers(describeBodies(SwaggerModule.createDocument(app, config)));
 }

@@ -1,7 +1,9 @@
 import { All, Controller } from '@nestjs/common';
+import { ApiExcludeController } from '@nestjs/swagger';
 import { WarmlaneError } from '@warmlane/contracts';
 
 /** Parts of Triton's API that a client may probe for; each says clearly that it is not here. */
+@ApiExcludeController()
 @Controller('v2')
 export class UnsupportedController {
   @All(['trace/setting', 'models/:model/trace/setting'])
