@@ -7,6 +7,7 @@ import {
   Notices,
   PlanStore,
   WARM_MODEL_QUEUE,
+  WarmupStore,
   WorkerStore,
   warmLaneQueueName,
 } from '@warmlane/redis';
@@ -218,6 +219,45 @@ describe('WarmupCoordinator', () => {
     },
     60_000,
   );
+
+  it('goes on when the process that planned it dies, also between the plan and its flow', async () => {
+    await registerEcho(fixture.redis);
+    const worker = await startWorker('a-0');
+    const store = new WarmupStore(fixture.redis);
+    const { doc } = await store.create({
+      model: MODEL,
+      version: '1',
+      shapes: SHAPES.slice(0, 2),
+      replicas: null,
+      priority: 5,
+      options: {},
+      deadlineMs: 20_000,
+    });
+    // What a process that died right here leaves behind: a generation without a flow.
+    const assignments = doc.shapes.map((shapeKey) => ({ shapeKey, worker: 'a-0' }));
+    expect(await store.assign(doc.id, 1, assignments)).toBe(true);
+    await worker.warmLanes(ready);
+    const first = await startCoordinator();
+    expect(await finished(first, doc.id)).toMatchObject({ state: 'ready', ready: 2 });
+
+    let release: () => void = () => undefined;
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const slow = await startWorker('b-0');
+    await slow.warmLanes(async () => {
+      await released;
+      return 'ready';
+    });
+    await new WorkerStore(fixture.redis).remove('a-0');
+    await worker.die();
+    const second = await startCoordinator();
+    const { id } = await first.create(request());
+    await vi.waitFor(() => expect(slow.warmed.length).toBeGreaterThan(0), { timeout: 5_000 });
+    await first.close();
+    release();
+    expect(await finished(second, id)).toMatchObject({ state: 'ready', total: 4 });
+  });
 
   it('ends at its deadline with what there is; the plan keeps the shapes', async () => {
     await registerEcho(fixture.redis);

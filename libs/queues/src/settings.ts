@@ -49,6 +49,10 @@ export const WARMUP_SETTINGS: WorkerSettings = {
   removeOnFail: { age: 2 * 3_600 },
 };
 
+/** Finished jobs of the entry queues are kept for those who poll. */
+export const ENTRY_COMPLETED_KEPT_MS = 60_000;
+export const ENTRY_FAILED_KEPT_MS = 3_600_000;
+
 /**
  * Entry queues. A bare client waits for the job itself, so what is finished is kept: completed 60 s, failed 1 h, at most
  * 1,000. It sends no such options with its job; the Worker's count then.
@@ -58,8 +62,8 @@ export const ENTRY_SETTINGS: WorkerSettings = {
   stalledInterval: 2_000,
   maxStalledCount: 100,
   maxStartedAttempts: 200,
-  removeOnComplete: { age: 60 },
-  removeOnFail: { age: 3_600, count: 1_000 },
+  removeOnComplete: { age: ENTRY_COMPLETED_KEPT_MS / 1_000 },
+  removeOnFail: { age: ENTRY_FAILED_KEPT_MS / 1_000, count: 1_000 },
 };
 
 /** Jobs of an entry queue that one dispatcher holds: they stay active until answered, and cost it only memory. */

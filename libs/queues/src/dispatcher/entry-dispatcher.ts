@@ -11,11 +11,21 @@ import { type Answer, type BlobStore, INFERENCE_QUEUE, type RedisLogger, WARMUP_
 import { type Job, UnrecoverableError, type Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Producer } from '../producer/producer.js';
-import { createWorker, type Processor } from '../queue.factory.js';
-import { ANSWER_BLOB_TTL_MS, ENTRY_CONCURRENCY, ENTRY_SETTINGS } from '../settings.js';
+import { createQueue, createWorker, type Processor, type TypedQueue } from '../queue.factory.js';
+import {
+  ANSWER_BLOB_TTL_MS,
+  ENTRY_COMPLETED_KEPT_MS,
+  ENTRY_CONCURRENCY,
+  ENTRY_FAILED_KEPT_MS,
+  ENTRY_SETTINGS,
+} from '../settings.js';
 import type { WarmupCoordinator } from '../warmup/warmup-coordinator.js';
 import { blobsOf, type InferForm, parseInferJob, parseWarmJob, toEntryResult } from './entry-form.js';
 import { type InferProgress, readInferProgress, readWarmProgress, requestOf } from './job-progress.js';
+
+/** BullMQ removes old jobs only when another one ends; after a burst this does it. */
+const SWEEP_EVERY_MS = 30_000;
+const SWEEP_AT_ONCE = 1_000;
 
 /** While Redis is away a job is tried again so often: it was accepted when it was added. */
 const AWAY_RETRY_MS = 250;
@@ -41,6 +51,8 @@ export class EntryDispatcher {
   readonly #holder = newId();
   readonly #closing = new AbortController();
   #workers: EntryWorker[] = [];
+  #queues: TypedQueue<unknown>[] = [];
+  #timer: NodeJS.Timeout | null = null;
 
   constructor(options: EntryDispatcherOptions) {
     this.#options = options;
@@ -55,15 +67,20 @@ export class EntryDispatcher {
       if (job?.finishedOn !== undefined) this.#unlinkInputs(job);
     });
     this.#workers = [infer, warm];
+    const { redis } = this.#options;
+    this.#queues = [INFERENCE_QUEUE, WARMUP_QUEUE].map((name) => createQueue<unknown>(name, { redis, readOnly: true }));
+    this.#timer = setInterval(() => this.#sweep(), SWEEP_EVERY_MS);
+    this.#timer.unref();
     await Promise.all(this.#workers.map((worker) => worker.waitUntilReady()));
   }
 
   /** Leaves the jobs under way to the next dispatcher, which gets them when their locks end (5 s). Idempotent. */
   async close(): Promise<void> {
+    if (this.#timer !== null) clearInterval(this.#timer);
     const workers = this.#workers.splice(0);
     const closed = workers.map((worker) => worker.close(true));
     this.#closing.abort();
-    await Promise.all(closed);
+    await Promise.all([...closed, ...this.#queues.splice(0).map((queue) => queue.close())]);
   }
 
   #work(queue: string, processor: Processor<unknown, unknown>): EntryWorker {
@@ -158,6 +175,18 @@ export class EntryDispatcher {
     }
     const until = signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal]);
     return await coordinator.finished(id, until);
+  }
+
+  /** Finished jobs that have been kept long enough. */
+  #sweep(): void {
+    const kept = { completed: ENTRY_COMPLETED_KEPT_MS, failed: ENTRY_FAILED_KEPT_MS };
+    for (const queue of this.#queues) {
+      for (const state of ['completed', 'failed'] as const) {
+        queue.clean(kept[state], SWEEP_AT_ONCE, state).catch((error: unknown) => {
+          this.#options.logger?.warn({ queue: queue.name, error: String(error) }, 'old jobs could not be removed');
+        });
+      }
+    }
   }
 
   /** The answer is given: nobody needs the inputs again. */
