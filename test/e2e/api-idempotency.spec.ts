@@ -1,4 +1,7 @@
-import { describe, expect, it } from 'vitest';
+import { createHash } from 'node:crypto';
+import { newId } from '@warmlane/contracts';
+import { createRedis, IdempotencyStore } from '@warmlane/redis';
+import { describe, expect, it, vi } from 'vitest';
 import { useApi } from './api.fixture.js';
 import { ApiProcess } from './api-process.fixture.js';
 import { DOUBLE, ECHOES } from './fake-models.fixture.js';
@@ -60,5 +63,38 @@ describe('idempotency-key', () => {
     );
     for (const answer of answers) expect(takeApart(answer).outputs.get('y')).toEqual(floats(16, 18));
     expect(fixture.worker.jobs.length - before).toBe(1);
+  });
+
+  it('answers though the API process that took the key died before it added the job', async () => {
+    const request = tritonRequest([{ ...one, data: floats(6, 7) }]);
+    const redis = createRedis(fixture.redis.url, { name: 'test' });
+    const bodySha256 = createHash('sha256')
+      .update(request.body ?? '')
+      .digest('hex');
+    const scope = { apiKey: '', model: 'double', version: '', key: 'orphan' };
+    await new IdempotencyStore(redis).claim(scope, bodySha256, `${newId()}/1`, 60_000);
+    redis.disconnect();
+    const before = fixture.worker.jobs.length;
+    const headers = { ...request.headers, 'idempotency-key': 'orphan' };
+    for (let n = 0; n < 2; n += 1) {
+      const answer = await send(infer('double'), { ...request, headers });
+      expect(takeApart(answer).outputs.get('y')).toEqual(floats(12, 14));
+    }
+    expect(fixture.worker.jobs.length - before).toBe(1);
+  });
+
+  it('frees the key of a request that was refused because Redis stood still', async () => {
+    fixture.redis.pause();
+    const refused = await keyed('frozen', 1, 1);
+    expect(refused.headers['warmlane-error']).toBe('redis-away');
+    fixture.redis.resume();
+    // The key was taken when Redis went on: another body must not find it.
+    await vi.waitFor(
+      async () => expect(takeApart(await keyed('frozen', 2, 3)).outputs.get('y')).toEqual(floats(4, 6)),
+      {
+        timeout: 10_000,
+        interval: 50,
+      },
+    );
   });
 });

@@ -2,13 +2,24 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
 import { newId, WarmlaneError } from '@warmlane/contracts';
 import { type InferAnswer, Producer, type Submission, successOf } from '@warmlane/queues';
-import { type Answer, type IdempotencyScope, IdempotencyStore, REPLY_TTL_MS } from '@warmlane/redis';
+import {
+  type Answer,
+  type IdempotencyClaim,
+  type IdempotencyScope,
+  IdempotencyStore,
+  REPLY_TTL_MS,
+} from '@warmlane/redis';
 import { RedisGate } from '../fleet/redis.gate.js';
 import { AnswerBlobs } from './answer-blobs.js';
 
 /** The answer of a request that another connection waits for is looked for this often, ms. */
 const LOOK_FIRST_MS = 10;
 const LOOK_LAST_MS = 250;
+/**
+ * After this the request is added again under its own id: whoever took the key may have died before it added it. A job
+ * that is there already is not added twice, and one that was answered is not run.
+ */
+const JOIN_AFTER_MS = 2_000;
 
 export interface IdempotentRequest {
   scope: IdempotencyScope;
@@ -55,49 +66,63 @@ export class IdempotentInference {
 
   async #serve({ scope, bodyDigest, submission }: IdempotentRequest, startedAt: number): Promise<Served> {
     const { name, version } = await this.gate.use(() => this.producer.resolve(submission.model, submission.version));
-    const id = newId();
     // The version stands beside the id: the default one may be another by the time the answer is read.
-    const mine = `${id}/${version}`;
+    const mine = `${newId()}/${version}`;
     const ttlMs = submission.deadlineMs + REPLY_TTL_MS;
+    const run = { scope, bodyDigest, submission };
     for (let waitMs = LOOK_FIRST_MS; ; waitMs = Math.min(2 * waitMs, LOOK_LAST_MS)) {
-      const claim = await this.gate.use(() => this.keys.claim(scope, bodyDigest, mine, ttlMs));
+      const claim = await this.#claim(scope, bodyDigest, mine, ttlMs);
       if (claim.kind === 'conflict') throw conflict(scope.key);
-      if (claim.kind === 'new') return this.#run(id, mine, version, { scope, bodyDigest, submission });
-      const [request = '', answered = version] = claim.request.split('/');
-      const answer = await this.gate.use(() => this.producer.findAnswer(request));
-      if (answer !== null) return { model: name, version: answered, answer };
-      if (performance.now() - startedAt > submission.deadlineMs) throw late();
+      if (claim.kind === 'new') return this.#run(mine, run, false);
+      const answer = await this.gate.use(() => this.producer.findAnswer(parse(claim.request).request));
+      if (answer !== null) return { model: name, version: parse(claim.request).version, answer };
+      const waitedMs = performance.now() - startedAt;
+      if (waitedMs > submission.deadlineMs) throw late();
+      if (waitedMs > JOIN_AFTER_MS) return this.#run(claim.request, run, true);
       await delay(waitMs);
     }
   }
 
-  async #run(
-    id: string,
-    mine: string,
-    version: string,
-    { scope, bodyDigest, submission }: IdempotentRequest,
-  ): Promise<Served> {
-    let served: Served;
+  async #claim(scope: IdempotencyScope, bodyDigest: string, mine: string, ttlMs: number): Promise<IdempotencyClaim> {
+    const claiming = this.keys.claim(scope, bodyDigest, mine, ttlMs);
     try {
-      served = await this.producer.submit({
+      return await this.gate.use(() => claiming);
+    } catch (error) {
+      // Redis may still get to it, for a request that is refused now.
+      claiming.then(() => this.keys.release(scope, bodyDigest, mine)).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** @param again another one took the key: its job may be there, or even answered */
+  async #run(holder: string, { scope, bodyDigest, submission }: IdempotentRequest, again: boolean): Promise<Served> {
+    const { request, version } = parse(holder);
+    // Not awaited below: with Redis away it would hold up the answer, and it is done when Redis is back.
+    const background = (end: Promise<boolean>): void => void end.catch(() => false);
+    try {
+      const served = await this.producer.submit({
         ...submission,
         version,
         signal: null,
         answerBlobTtlMs: REPLY_TTL_MS,
-        resume: { request: id, deadlineAt: null, queue: null, onRouted: () => Promise.resolve() },
+        resume: { request, deadlineAt: null, queue: null, again, onRouted: () => Promise.resolve() },
       });
+      const { head } = served.answer;
+      // A failure that may pass when it is sent again must be free to be sent again.
+      const free = !head.ok && head.error.retryable;
+      background(free ? this.keys.release(scope, bodyDigest, holder) : this.keys.settle(scope, bodyDigest, holder));
+      return served;
     } catch (error) {
-      await this.keys.release(scope, bodyDigest, mine).catch(() => false);
+      if (!again) background(this.keys.release(scope, bodyDigest, holder));
       throw error;
     }
-    const { head } = served.answer;
-    // A failure that may pass when it is sent again must be free to be sent again.
-    const again = !head.ok && head.error.retryable;
-    await this.gate.use(() =>
-      again ? this.keys.release(scope, bodyDigest, mine) : this.keys.settle(scope, bodyDigest, mine),
-    );
-    return served;
   }
+}
+
+/** Who holds a key: a request, and the version that it goes to. */
+function parse(holder: string): { request: string; version: string } {
+  const [request = '', version = ''] = holder.split('/');
+  return { request, version };
 }
 
 function conflict(key: string): WarmlaneError {

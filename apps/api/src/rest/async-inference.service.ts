@@ -72,7 +72,7 @@ export class AsyncInferenceService {
         priority: decoded.priority ?? DEFAULT_PRIORITY,
         signal: null,
         answerBlobTtlMs: REPLY_TTL_MS,
-        resume: { request: id, deadlineAt, queue: null, onRouted: () => Promise.resolve() },
+        resume: { request: id, deadlineAt, queue: null, again: false, onRouted: () => Promise.resolve() },
       });
     } catch (error) {
       await this.inferences.remove(id).catch(() => undefined);

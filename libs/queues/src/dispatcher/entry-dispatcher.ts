@@ -156,6 +156,7 @@ export class EntryDispatcher {
         request,
         deadlineAt: seen?.deadlineAt ?? null,
         queue: seen?.queue ?? null,
+        again: seen !== null,
         onRouted: async (queue, deadlineAt) => {
           const progress: InferProgress = { request, queue, deadlineAt };
           if (seen === null) await job.updateProgress(progress);

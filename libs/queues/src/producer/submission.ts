@@ -16,6 +16,8 @@ export interface Resumption {
   deadlineAt: number | null;
   /** Queue that the first sight chose; null before. */
   queue: string | null;
+  /** True where another process may have added it: then the worker looks first whether it is answered. */
+  again: boolean;
   /** Told before the job is added, so that a second run adds the same job to the same queue. */
   onRouted: (queue: string, deadlineAt: number) => Promise<void>;
 }

@@ -79,8 +79,8 @@ export class Submitter {
         deadlineAt,
         enqueuedAt: now,
         priority: submission.priority,
-        // A resumed request may have been answered before: then the worker looks first, as for a repeat.
-        repeat: resume !== null && resume.queue !== null,
+        // A request that was begun before may have been answered: then the worker looks first, as for a repeat.
+        repeat: resume?.again === true,
         answerBlobTtlMs: submission.answerBlobTtlMs,
       };
       const answer = await this.#run(data, route, stored.writing, leftMs, submission);
