@@ -137,6 +137,7 @@ async function warmAndSend(running: Running): Promise<DemoFacts> {
     complain: (text) => progress.say(`WRONG: ${text}`),
     signal,
   });
+  signal.throwIfAborted();
   return { provider, providerReason: reason, shapes, lanes, plainRevisitMs, served };
 }
 

@@ -6,8 +6,6 @@ export interface InferAnswer {
   outputs: NamedTensor[];
   /** `ready`, `padded` or `cold`. */
   lane: string;
-  /** From the request's first byte to the answer's last, ms. */
-  roundTripMs: number;
 }
 
 const HEADER = 'inference-header-content-length';
@@ -28,8 +26,12 @@ const answerSchema = z.object({
  * One inference in the protocol's binary form.
  * @throws WarmlaneError with the server's text where it answers with an error
  */
-export async function infer(url: string, model: string, inputs: readonly NamedTensor[]): Promise<InferAnswer> {
-  const startedAt = performance.now();
+export async function infer(
+  url: string,
+  model: string,
+  inputs: readonly NamedTensor[],
+  signal: AbortSignal,
+): Promise<InferAnswer> {
   const { body, headerBytes } = encodeRequest(inputs);
   const response = await fetch(`${url}/v2/models/${encodeURIComponent(model)}/infer`, {
     method: 'POST',
@@ -39,6 +41,7 @@ export async function infer(url: string, model: string, inputs: readonly NamedTe
       'warmlane-deadline-ms': String(DEADLINE_MS),
     },
     body,
+    signal,
   });
   const answer = new Uint8Array(await response.arrayBuffer());
   if (!response.ok) {
@@ -47,7 +50,6 @@ export async function infer(url: string, model: string, inputs: readonly NamedTe
   return {
     outputs: decodeAnswer(answer, Number(response.headers.get(HEADER))),
     lane: response.headers.get('warmlane-lane') ?? '',
-    roundTripMs: performance.now() - startedAt,
   };
 }
 

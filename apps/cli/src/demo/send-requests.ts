@@ -43,7 +43,7 @@ async function sendOne(request: DemoRequest, options: SendOptions): Promise<Serv
     throw new RangeError(`the demo has no sample ${request.sample} of shape ${request.shape}`);
   }
   try {
-    const { outputs, lane } = await infer(options.url, shape.model, sample.inputs);
+    const { outputs, lane } = await infer(options.url, shape.model, sample.inputs, options.signal);
     const { error, reason } = worstError(outputs, sample.expected);
     const wrong = !(error <= options.toleranceOf(shape.model));
     if (wrong) {
@@ -51,6 +51,7 @@ async function sendOne(request: DemoRequest, options: SendOptions): Promise<Serv
     }
     return { shape: request.shape, lane, error, wrong };
   } catch (error) {
+    options.signal.throwIfAborted();
     options.complain(`${shape.model} ${shape.shapeKey}: ${error instanceof Error ? error.message : String(error)}`);
     return { shape: request.shape, lane: '', error: Number.POSITIVE_INFINITY, wrong: true };
   }

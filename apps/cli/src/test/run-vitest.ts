@@ -2,50 +2,67 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
-import { runCommand } from '@warmlane/process';
-import { z } from 'zod';
 import { projectRoot } from '../project-paths.js';
 import type { Suite } from './suites.js';
 import { judgeReport, type SuiteOutcome } from './vitest-report.js';
 
 const VITEST = join(projectRoot, 'node_modules', 'vitest', 'vitest.mjs');
 const REPORTS = join(projectRoot, '.cache', 'test-reports');
-const LIST_LIMIT_MS = 120_000;
+const MATCHES_NOTHING = '(?!)';
 
-/** Runs a suite, its progress on our stdout, and judges its report. */
-export async function runSuite(
+export interface RunOptions {
+  env: NodeJS.ProcessEnv;
+  maySkip: (fullName: string) => boolean;
+  /** Kills the run. */
+  signal: AbortSignal;
+}
+
+/**
+ * Runs a suite, its progress on our stdout, and judges its report. The runner leads a process group of its own, so that its
+ * workers go with it when it is killed: past the suite's limit or by `signal`.
+ */
+export function runSuite(suite: Suite, options: RunOptions): Promise<SuiteOutcome> {
+  return run(suite, [], options, false);
+}
+
+/** Counts a suite's tests: each is collected and skipped. */
+export function countSuite(suite: Suite, options: RunOptions): Promise<SuiteOutcome> {
+  return run(suite, ['--testNamePattern', MATCHES_NOTHING], { ...options, maySkip: () => true }, true);
+}
+
+async function run(
   suite: Suite,
-  env: NodeJS.ProcessEnv,
-  maySkip: (fullName: string) => boolean,
+  more: readonly string[],
+  { env, maySkip, signal }: RunOptions,
+  onlyCounted: boolean,
 ): Promise<SuiteOutcome> {
+  signal.throwIfAborted();
   await mkdir(REPORTS, { recursive: true });
   const reportPath = join(REPORTS, `${suite.name}.json`);
   await rm(reportPath, { force: true });
-  const args = ['run', ...suite.args, '--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`];
-  const child = spawn(nodeOf(suite), [VITEST, ...args], {
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`];
+  const child = spawn(nodeOf(suite), [VITEST, 'run', ...suite.args, ...more, ...reporters], {
     cwd: projectRoot,
     env: testEnv(suite, env),
     stdio: ['ignore', 'inherit', 'inherit'],
-    timeout: suite.limitMs,
-    killSignal: 'SIGKILL',
+    detached: true,
   });
-  const [exitCode] = await once(child, 'exit');
-  const text = await readFile(reportPath, 'utf8').catch(() => null);
-  return judgeReport(text, { exitCode: typeof exitCode === 'number' ? exitCode : null, maySkip });
-}
-
-/** How many tests a suite has, without running them. */
-export async function countTests(suite: Suite, env: NodeJS.ProcessEnv): Promise<number> {
-  await mkdir(REPORTS, { recursive: true });
-  const listPath = join(REPORTS, `${suite.name}.list.json`);
-  await rm(listPath, { force: true });
-  await runCommand(process.execPath, [VITEST, 'list', ...suite.args, `--json=${listPath}`], {
-    cwd: projectRoot,
-    env: testEnv(suite, env),
-    timeoutMs: LIST_LIMIT_MS,
-  });
-  const text = await readFile(listPath, 'utf8').catch(() => '[]');
-  return z.array(z.unknown()).parse(JSON.parse(text)).length;
+  const killAll = (): void => {
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+      process.kill(-child.pid, 'SIGKILL');
+    }
+  };
+  const timer = setTimeout(killAll, suite.limitMs);
+  signal.addEventListener('abort', killAll);
+  try {
+    const [exitCode] = await once(child, 'exit');
+    signal.throwIfAborted();
+    const text = await readFile(reportPath, 'utf8').catch(() => null);
+    return judgeReport(text, { exitCode: typeof exitCode === 'number' ? exitCode : null, maySkip, onlyCounted });
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', killAll);
+  }
 }
 
 function nodeOf(suite: Suite): string {

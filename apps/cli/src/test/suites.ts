@@ -31,7 +31,7 @@ export function chooseSuites(choice: SuiteChoice, soakMinutes: number | null): S
     project('unit', 5 * MINUTE),
     project('redis', 5 * MINUTE),
     project('native', 8 * MINUTE),
-    project('e2e', 15 * MINUTE),
+    project('e2e', 40 * MINUTE),
   ];
   if (choice.soak) {
     const minutes = soakMinutes ?? SOAK_DEFAULT_MINUTES;

@@ -28,6 +28,16 @@ describe('judgeReport', () => {
     });
   });
 
+  it('counts a suite of which nothing runs here', () => {
+    const text = report({ 'gpu a': 'skipped', 'gpu b': 'skipped' });
+    expect(judgeReport(text, { exitCode: 0, maySkip: () => true, onlyCounted: true })).toEqual({
+      passed: 0,
+      failed: 0,
+      skipped: 2,
+      problems: [],
+    });
+  });
+
   it.each([
     ['a failed test', report({ a: 'passed', b: 'failed' }, { status: 'failed', success: false }), 1, 'failed: b'],
     ['a skip that is not allowed', report({ a: 'passed', b: 'skipped' }), 0, 'skipped, which is not allowed: b'],
