@@ -62,7 +62,7 @@ export function modelPath(stage: Stage, name: string): string {
   return join(stage.modelsDir, `${name}.onnx`);
 }
 
-export function cudaOptions(options: Record<string, string | number>): ParsedOptions {
+function cudaOptions(options: Record<string, string | number>): ParsedOptions {
   return parseModelOptions('cuda', options);
 }
 

@@ -2,7 +2,7 @@
 Who holds shape classes, and how many jobs their queues have: all in one go, because each worker asks several times a
 second.
 
-KEYS per class: holders, waiting jobs (list), active jobs (list), prioritized jobs (sorted set)
+KEYS[1] to KEYS[4] of the first class, and so on: holders, waiting jobs (list), active jobs (list), prioritized jobs (sorted set)
 
 Returns per class: the number of jobs, then the holders.
 ]]
