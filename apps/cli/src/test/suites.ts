@@ -28,8 +28,8 @@ export const node24Folder = join(projectRoot, 'tools', 'node24');
 /** The suites of `warmlane test`, in order; those that need a GPU are added by what the machine has. */
 export function chooseSuites(choice: SuiteChoice, soakMinutes: number | null): Suite[] {
   const suites = [
-    project('unit', 5 * MINUTE),
-    project('redis', 5 * MINUTE),
+    project('unit', 8 * MINUTE),
+    project('redis', 10 * MINUTE),
     project('native', 8 * MINUTE),
     project('e2e', 40 * MINUTE),
   ];
