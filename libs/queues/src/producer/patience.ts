@@ -14,7 +14,7 @@ function redisAway(cause?: unknown): WarmlaneError {
 }
 
 /** What a failed Redis command means to a caller. The first word of a reply error is its code in Redis's protocol. */
-export function redisError(thrown: unknown, connected: boolean): WarmlaneError {
+function redisError(thrown: unknown, connected: boolean): WarmlaneError {
   if (thrown instanceof WarmlaneError) return thrown;
   if (thrown instanceof Error && thrown.name === 'ReplyError') {
     if (thrown.message.startsWith('OOM ')) {
