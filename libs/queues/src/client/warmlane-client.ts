@@ -21,6 +21,7 @@ import {
 } from '@warmlane/redis';
 import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { closeWithin } from '../close-within.js';
 import { INFER_JOB, WARM_JOB } from '../dispatcher/entry-form.js';
 import { Patience } from '../producer/patience.js';
 import { type InferAnswer, type InferRequest, Producer } from '../producer/producer.js';
@@ -157,7 +158,7 @@ export class WarmlaneClient implements AsyncDisposable {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await Promise.all([this.#producer.close(), this.#inferences.close(), this.#warmups.close()]);
+    await closeWithin([this.#producer.close(), this.#inferences.close(), this.#warmups.close()]);
     for (const redis of this.#own) redis.disconnect();
   }
 

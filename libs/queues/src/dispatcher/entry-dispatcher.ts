@@ -10,6 +10,7 @@ import {
 import { type Answer, type BlobStore, INFERENCE_QUEUE, type RedisLogger, WARMUP_QUEUE } from '@warmlane/redis';
 import { type Job, UnrecoverableError, type Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { closeWithin } from '../close-within.js';
 import type { Producer } from '../producer/producer.js';
 import { createQueue, createWorker, type Processor, type TypedQueue } from '../queue.factory.js';
 import {
@@ -80,7 +81,7 @@ export class EntryDispatcher {
     const workers = this.#workers.splice(0);
     const closed = workers.map((worker) => worker.close(true));
     this.#closing.abort();
-    await Promise.all([...closed, ...this.#queues.splice(0).map((queue) => queue.close())]);
+    await closeWithin([...closed, ...this.#queues.splice(0).map((queue) => queue.close())]);
   }
 
   #work(queue: string, processor: Processor<unknown, unknown>): EntryWorker {

@@ -23,6 +23,7 @@ import {
   ReplyStore,
 } from '@warmlane/redis';
 import type { Redis } from 'ioredis';
+import { closeWithin } from '../close-within.js';
 import { QueueCache } from '../queue-cache.js';
 import { HTTP_ANSWER_BLOB_TTL_MS } from '../settings.js';
 import { HolderWatch } from './holder-watch.js';
@@ -213,7 +214,7 @@ export class Producer {
     this.#notices.close();
     this.#liveness.close();
     this.#clock.close();
-    await Promise.all([this.#replies.close(), this.#queues.close()]);
+    await closeWithin([this.#replies.close(), this.#queues.close()]);
   }
 
   async #output(output: HeadOutput, inline: Buffer | null): Promise<NamedTensor> {

@@ -13,6 +13,7 @@ import {
 } from '@warmlane/redis';
 import { UnrecoverableError, type Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { closeWithin } from '../close-within.js';
 import { createWorker, type QueueErrorListener } from '../queue.factory.js';
 import { WARMUP_SETTINGS } from '../settings.js';
 import { DeadQueues } from './dead-queues.js';
@@ -171,11 +172,9 @@ export class WarmupCoordinator {
     if (this.#timer !== null) clearInterval(this.#timer);
     for (const stop of this.#stopNotices) stop();
     this.#events.emit('change');
-    await this.#parents?.close();
-    await this.#ticking;
-    await Promise.allSettled(this.#busy.values());
+    await closeWithin([this.#parents?.close(), this.#ticking, ...this.#busy.values()]);
     this.#clock.close();
-    await Promise.all([this.#dead.close(), this.#flows.close()]);
+    await closeWithin([this.#dead.close(), this.#flows.close()]);
   }
 
   #hear(notice: Notice): void {
