@@ -88,7 +88,11 @@ describe('several workers', () => {
     worker.kill('SIGTERM');
     expect(await worker.exited).toBe(0);
     rig.startWorker();
-    await until('the other lanes', async () => (await rig.lanes.list({ state: 'READY' })).length === SHAPES.length - 1);
+    await until(
+      'the other lanes',
+      async () => (await rig.lanes.list({ state: 'READY' })).length === SHAPES.length - 1,
+      100_000,
+    );
     expect((await rig.lane(victim.shapeKey))?.state).toBe('EVICTED');
     await rig.warmups.create({
       model: 'cls',

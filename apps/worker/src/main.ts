@@ -41,12 +41,12 @@ async function main(): Promise<void> {
 
 async function run(config: WorkerConfig, logger: Logger): Promise<void> {
   const device = await resolveDevice(config.device);
-  const app = await NestFactory.createApplicationContext(workerModule({ config, device, logger }), {
+  const monitor = new StallMonitor({ thresholdMs: STALL_MS, intervalMs: STALL_LOOK_MS, log: logger });
+  const app = await NestFactory.createApplicationContext(workerModule({ config, device, logger, monitor }), {
     logger: false,
     abortOnError: false,
   });
   const worker = app.get(WorkerService);
-  const monitor = new StallMonitor({ thresholdMs: STALL_MS, intervalMs: STALL_LOOK_MS, log: logger });
   monitor.start();
   const end = (code: number): void => {
     logger.info({ code }, 'the worker ends');

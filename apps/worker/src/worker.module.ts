@@ -1,5 +1,5 @@
 import { type DynamicModule, Module } from '@nestjs/common';
-import type { Logger } from '@warmlane/observability';
+import type { Logger, StallMonitor } from '@warmlane/observability';
 import { Children, DEVICE } from './children/children.provider.js';
 import { Fleet } from './fleet/fleet.js';
 import { GoneWorkers } from './fleet/gone-workers.js';
@@ -23,7 +23,7 @@ import { Revisitor } from './lanes/revisit.js';
 import { RuntimeLife } from './lanes/runtime-life.js';
 import { Verifier } from './lanes/verifier.js';
 import { WarmQueue } from './lanes/warm-queue.js';
-import { LOGGER } from './logger.js';
+import { LOGGER, MONITOR } from './logger.js';
 import { HeldVersions } from './models/held-versions.js';
 import { ModelLoader } from './models/model-loader.js';
 import { ModelRepository } from './models/model-repository.js';
@@ -40,6 +40,7 @@ export interface WorkerSetup {
   config: WorkerConfig;
   device: RuntimeDevice;
   logger: Logger;
+  monitor: StallMonitor;
 }
 
 /** The module's class only gives Nest a name for it. */
@@ -47,13 +48,14 @@ export interface WorkerSetup {
 class WorkerModule {}
 
 /** Everything of a worker, for one application context. */
-export function workerModule({ config, device, logger }: WorkerSetup): DynamicModule {
+export function workerModule({ config, device, logger, monitor }: WorkerSetup): DynamicModule {
   return {
     module: WorkerModule,
     providers: [
       { provide: WORKER_CONFIG, useValue: config },
       { provide: DEVICE, useValue: device },
       { provide: LOGGER, useValue: logger },
+      { provide: MONITOR, useValue: monitor },
       WorkerRedis,
       IdentityService,
       Children,

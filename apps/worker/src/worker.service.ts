@@ -54,7 +54,7 @@ export class WorkerService {
     const hello = await this.children.start();
     await this.identity.claim(hello);
     this.identity.onTaken = () => end(1);
-    this.memory.begin(hello.memory.free);
+    await this.memory.begin(hello.memory.free, this.identity.environment);
     await this.manager.begin();
     await this.identity.startHeartbeat();
     await this.identity.publish({ notify: true });

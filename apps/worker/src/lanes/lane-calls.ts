@@ -1,5 +1,5 @@
 import type { LaneRun, NamedTensor, RuntimeMethods } from '@warmlane/contracts';
-import { LIMITS } from '../limits.js';
+import { LIMITS, MEASURE, runsLimitMs } from '../limits.js';
 import type { HeldVersion } from '../models/held-version.js';
 import type { Lane } from './lane.js';
 
@@ -29,8 +29,10 @@ export class LaneCalls {
     return this.host.call('lane.create', params, { timeoutMs: LIMITS.create });
   }
 
-  first(inputs: NamedTensor[]): Promise<RuntimeMethods['lane.first']['result']> {
-    return this.host.call('lane.first', { lane: this.lane.id, inputs }, { timeoutMs: LIMITS.first });
+  async first(inputs: NamedTensor[]): Promise<RuntimeMethods['lane.first']['result']> {
+    const first = await this.host.call('lane.first', { lane: this.lane.id, inputs }, { timeoutMs: LIMITS.first });
+    this.lane.firstMs = first.firstMs;
+    return first;
   }
 
   capture(): Promise<RuntimeMethods['lane.capture']['result']> {
@@ -39,16 +41,21 @@ export class LaneCalls {
 
   async measure(inputs: NamedTensor[], runs: number, budgetMs: number): Promise<number[]> {
     const params = { lane: this.lane.id, inputs, runs, budgetMs };
-    return (await this.host.call('lane.measure', params, { timeoutMs: budgetMs + LIMITS.measure })).runsMs;
+    const timeoutMs = runsLimitMs(budgetMs + LIMITS.measure, MEASURE.leastRuns, this.lane.firstMs);
+    return (await this.host.call('lane.measure', params, { timeoutMs })).runsMs;
   }
 
   /** One run whose output buffers are overwritten before it. */
   async poisoned(inputs: NamedTensor[]): Promise<NamedTensor[]> {
     const params = { lane: this.lane.id, inputs, outputs: null, poison: true };
-    return (await this.host.call('lane.run', params, { timeoutMs: LIMITS.run })).outputs;
+    return (await this.host.call('lane.run', params, { timeoutMs: this.runLimitMs })).outputs;
   }
 
-  run(inputs: NamedTensor[], outputs: string[] | null, timeoutMs: number = LIMITS.run): Promise<LaneRun> {
+  private get runLimitMs(): number {
+    return runsLimitMs(LIMITS.run, 1, this.lane.firstMs);
+  }
+
+  run(inputs: NamedTensor[], outputs: string[] | null, timeoutMs: number = this.runLimitMs): Promise<LaneRun> {
     return this.host.call('lane.run', { lane: this.lane.id, inputs, outputs, poison: false }, { timeoutMs });
   }
 

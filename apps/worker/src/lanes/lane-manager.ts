@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import {
   type LaneRun,
@@ -7,9 +8,9 @@ import {
   WarmlaneError,
 } from '@warmlane/contracts';
 import { isServing, isWarming, type WantedLane } from '@warmlane/lanes';
-import type { Logger } from '@warmlane/observability';
+import type { Logger, StallMonitor } from '@warmlane/observability';
 import { IdentityService } from '../identity/identity.service.js';
-import { LOGGER } from '../logger.js';
+import { LOGGER, MONITOR } from '../logger.js';
 import type { HeldVersion } from '../models/held-version.js';
 import { HeldVersions } from '../models/held-versions.js';
 import {
@@ -35,6 +36,9 @@ import { ListenerHub } from './listener-hub.js';
 import { RuntimeLife } from './runtime-life.js';
 import { WarmQueue } from './warm-queue.js';
 
+/** How long the end of the worker waits for the step of a lane that is being warmed. */
+const STEP_MS = 4_000;
+
 /** A lane that this worker is not to hold any more, and why. */
 export interface Dismissal {
   lane: Lane;
@@ -59,6 +63,7 @@ export class LaneManager implements LanesPort {
     @Inject(LaneTrial) private readonly trial: LaneTrial,
     @Inject(Fallback) private readonly fallback: Fallback,
     @Inject(ListenerHub) private readonly hub: ListenerHub,
+    @Inject(MONITOR) private readonly monitor: StallMonitor,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
@@ -89,7 +94,8 @@ export class LaneManager implements LanesPort {
     if (lane === null || !(isServing(lane.state) || lane.state === 'DRAINING')) {
       throw new WarmlaneError('not-ready', `lane ${laneId} is gone`, 'Send the request again.');
     }
-    return await new LaneCalls(this.runtime, lane).run(inputs, outputs, timeoutMs);
+    const leave = this.monitor.enter(`run ${lane.place}`);
+    return await new LaneCalls(this.runtime, lane).run(inputs, outputs, timeoutMs).finally(leave);
   }
 
   observe(laneId: string, computeMs: number): void {
@@ -104,7 +110,9 @@ export class LaneManager implements LanesPort {
     outputs: string[],
     { timeoutMs }: { timeoutMs: number },
   ): Promise<FallbackRun> {
-    return await this.fallback.run(this.heldOrThrow(model, version), inputs, outputs, timeoutMs);
+    const held = this.heldOrThrow(model, version);
+    const leave = this.monitor.enter(`fallback ${model}/${version}`);
+    return await this.fallback.run(held, inputs, outputs, timeoutMs).finally(leave);
   }
 
   async trialRun(
@@ -142,6 +150,8 @@ export class LaneManager implements LanesPort {
       const lanes = this.registry.at(placeOf({ model, version, shapeKey: entry.shapeKey }));
       // The newest is what counts: an older one is on its way out.
       const lane = lanes.at(-1);
+      // The yaml was read again: its samples and tolerance count from the next check on.
+      for (const one of lanes) if (one.spec.held.files.digest === held.files.digest) one.spec.held = held;
       const changed = lane !== undefined && (optionsKeyOf(lane.spec) !== optionsKeyOf(spec) || lane.worn);
       if (lane === undefined || (changed && isServing(lane.state))) {
         await this.make(spec, entry, lanes.length > 0);
@@ -203,7 +213,8 @@ export class LaneManager implements LanesPort {
 
   /** Everything out, in order; for the end of the worker. */
   async close(limitMs: number): Promise<void> {
-    await this.queue.close();
+    // A step that is under way cannot be ended; it is left behind where it takes long.
+    await Promise.race([this.queue.close(), delay(STEP_MS, undefined, { ref: false })]);
     await Promise.all(
       this.registry.all.map((lane) =>
         isServing(lane.state)

@@ -1,5 +1,12 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Inject, Injectable } from '@nestjs/common';
+import { newId } from '@warmlane/contracts';
 import { MemoryBudget } from '@warmlane/lanes';
+import type { Logger } from '@warmlane/observability';
+import { z } from 'zod';
+import { LOGGER } from '../logger.js';
 import { WORKER_CONFIG, type WorkerConfig } from '../worker.config.js';
 import { type Lane, optionsKeyOf } from './lane.js';
 
@@ -8,30 +15,50 @@ const DEFAULT_SHARE = 0.8;
 /** On the CPU unknown lanes are measured beforehand only while less than this share of the budget is left. */
 const ROOMY_SHARE = 0.5;
 
-/** The device's budget, and what lanes were measured to need. */
+const fileSchema = z.record(z.string(), z.number().int().min(0));
+
+/** The device's budget, and what lanes were measured to need, also by earlier lives of the worker. */
 @Injectable()
 export class LaneMemory {
   private ledger = new MemoryBudget(0);
   /** Bytes by what a lane is made from: the same lane made again needs the same. */
-  private readonly measured = new Map<string, number>();
+  private measured = new Map<string, number>();
+  private file: string | null = null;
 
-  constructor(@Inject(WORKER_CONFIG) private readonly config: WorkerConfig) {}
+  constructor(
+    @Inject(WORKER_CONFIG) private readonly config: WorkerConfig,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {}
 
   get budget(): MemoryBudget {
     return this.ledger;
   }
 
-  /** @param freeBytes free on the device when its first runtime said hello */
-  begin(freeBytes: number): void {
+  /**
+   * @param freeBytes free on the device when its first runtime said hello
+   * @param environment digest of the environment: in another one lanes need other memory
+   */
+  async begin(freeBytes: number, environment: string): Promise<void> {
     this.ledger = new MemoryBudget(this.config.memoryBytes ?? Math.floor(DEFAULT_SHARE * freeBytes));
+    this.file = join(this.config.data, 'lane-memory', `${environment}.json`);
+    this.measured = await readMeasured(this.file);
   }
 
   known(lane: Lane): number | null {
     return this.measured.get(keyOf(lane)) ?? null;
   }
 
-  learn(lane: Lane, bytes: number): void {
-    this.measured.set(keyOf(lane), bytes);
+  /** Keeps it, on disk too; a disk that refuses costs only the measurement after the next start. */
+  async learn(lane: Lane, bytes: number): Promise<void> {
+    const key = keyOf(lane);
+    if (this.measured.get(key) === bytes) return;
+    this.measured.set(key, bytes);
+    if (this.file === null) return;
+    try {
+      await writeMeasured(this.file, this.measured);
+    } catch (thrown) {
+      this.logger.warn({ err: thrown }, 'the memory of a lane could not be noted');
+    }
   }
 
   /**
@@ -48,5 +75,24 @@ export class LaneMemory {
 }
 
 function keyOf(lane: Lane): string {
-  return [lane.spec.held.files.digest, lane.shapeKey, optionsKeyOf(lane.spec)].join('\n');
+  const text = [lane.spec.held.files.digest, lane.shapeKey, optionsKeyOf(lane.spec)].join('\n');
+  return createHash('sha256').update(text).digest('hex');
+}
+
+/** A file that is not there, or not of this form, knows nothing. */
+async function readMeasured(file: string): Promise<Map<string, number>> {
+  try {
+    return new Map(Object.entries(fileSchema.parse(JSON.parse(await readFile(file, 'utf8')))));
+  } catch {
+    return new Map();
+  }
+}
+
+/** Workers of one machine share the folder: what another noted is kept, and no reader sees half a file. */
+async function writeMeasured(file: string, measured: Map<string, number>): Promise<void> {
+  for (const [key, bytes] of await readMeasured(file)) if (!measured.has(key)) measured.set(key, bytes);
+  const aside = `${file}.${newId()}`;
+  await mkdir(join(file, '..'), { recursive: true });
+  await writeFile(aside, JSON.stringify(Object.fromEntries(measured)));
+  await rename(aside, file);
 }

@@ -10,6 +10,9 @@ import { Verifier } from './verifier.js';
 /** Tries a lane in a disposable process: its death there is a result. */
 @Injectable()
 export class LaneTrial {
+  /** Kept from one measured lane to the next: a CUDA process takes seconds to start. */
+  private shared: TrialRuntime | null = null;
+
   constructor(
     @Inject(TRIALS) private readonly trials: TrialsPort,
     @Inject(LaneRecords) private readonly records: LaneRecords,
@@ -18,28 +21,50 @@ export class LaneTrial {
 
   /**
    * Every step that may kill a process, once. @returns the bytes that the lane holds. Rejects with
-   * {@link isProcessDeath} where it killed the process.
+   * `isProcessDeath` where it killed the process.
+   * @param alone in a process of its own, for a lane under suspicion; else in one that measures lane after lane
    */
-  async tryLane(lane: Lane): Promise<number> {
-    const { samples } = await this.verifier.samplesOf(lane.spec.held, lane.spec.inputs);
-    const inputs = samples[0]?.inputs ?? [];
-    return await this.inTrial(async (trial) => {
-      const calls = new LaneCalls(trial, lane);
-      await this.records.openStep(lane, 'create');
-      await calls.create();
-      await this.records.openStep(lane, 'first');
-      await calls.first(inputs);
-      await this.records.openStep(lane, 'capture');
-      await calls.capture();
-      await this.records.openStep(lane, 'measure');
-      await calls.run(inputs, null);
-      const bytes = await calls.memory();
-      await this.records.closeStep(lane);
-      return bytes;
-    });
+  async tryLane(lane: Lane, { alone }: { alone: boolean }): Promise<number> {
+    if (alone) {
+      await using trial = await this.trials.open();
+      return await this.steps(lane, trial);
+    }
+    this.shared ??= await this.trials.open();
+    try {
+      return await this.steps(lane, this.shared);
+    } catch (thrown) {
+      // What a failure left in it would be measured with the next lane.
+      await this.closeShared();
+      throw thrown;
+    }
   }
 
-  /** One request's inputs alone, with the options of the model. */
+  /** Ends the shared process, if there is one. */
+  async closeShared(): Promise<void> {
+    const { shared } = this;
+    this.shared = null;
+    await shared?.[Symbol.asyncDispose]();
+  }
+
+  private async steps(lane: Lane, trial: TrialRuntime): Promise<number> {
+    const { samples } = await this.verifier.samplesOf(lane.spec.held, lane.spec.inputs);
+    const inputs = samples[0]?.inputs ?? [];
+    const calls = new LaneCalls(trial, lane);
+    await this.records.openStep(lane, 'create');
+    await calls.create();
+    await this.records.openStep(lane, 'first');
+    await calls.first(inputs);
+    await this.records.openStep(lane, 'capture');
+    await calls.capture();
+    await this.records.openStep(lane, 'measure');
+    await calls.run(inputs, null);
+    const bytes = await calls.memory();
+    await calls.release();
+    await this.records.closeStep(lane);
+    return bytes;
+  }
+
+  /** One request's inputs alone, with the options of the model. Rejects with `isProcessDeath` as well. */
   async runAlone(
     spec: Pick<LaneSpec, 'held' | 'providers' | 'options'>,
     inputs: NamedTensor[],
@@ -48,11 +73,7 @@ export class LaneTrial {
   ): Promise<LaneRun> {
     const { held, providers, options } = spec;
     const params = { session: 'alone', model: modelParams(held), providers, options, inputs, outputs };
-    return await this.inTrial((trial) => trial.call('plain.run', params, { timeoutMs }));
-  }
-
-  private async inTrial<T>(use: (trial: TrialRuntime) => Promise<T>): Promise<T> {
     await using trial = await this.trials.open();
-    return await use(trial);
+    return await trial.call('plain.run', params, { timeoutMs });
   }
 }

@@ -12,11 +12,22 @@ import { precisionOf } from './lane-spec.js';
 import { type Revisit, Revisitor } from './revisit.js';
 import { type Verdict, Verifier } from './verifier.js';
 
-/** A lane that is not what it must be: its numbers are wrong, or it forgets its shape. Trying again changes nothing. */
-class LaneRefused extends WarmlaneError {
-  constructor(message: string, hint: string) {
-    super('internal', message, hint);
-    this.name = 'LaneRefused';
+/** Its numbers are wrong: trying again changes nothing. */
+class WrongNumbers extends WarmlaneError {
+  constructor(reason: string) {
+    super('internal', reason, "Raise 'tolerance' if the model allows it, or choose other options.");
+  }
+}
+
+/** It seems to forget its shape. Other load on the device looks the same, so it is tried again later. */
+class ForgetsShape extends WarmlaneError {
+  constructor(revisitMs: number, steadyMs: number) {
+    const times = `after other shapes it takes ${revisitMs.toFixed(2)} ms, before ${steadyMs.toFixed(2)} ms`;
+    super(
+      'device-busy',
+      `${times}: it does not keep its shape`,
+      'Choose other options, or take other load off the device.',
+    );
   }
 }
 
@@ -59,13 +70,8 @@ export class LaneWarmer {
     await this.step(lane, signal, null, 'revisit');
     let revisit = await this.revisitor.revisit(lane);
     for (let attempt = 1; !keptItsShape(lane.spec.provider, revisit.medianMs, steady.p50Ms); attempt += 1) {
-      if (attempt === REVISIT_ATTEMPTS) {
-        throw new LaneRefused(
-          `after other shapes it takes ${revisit.medianMs.toFixed(2)} ms, before ${steady.p50Ms.toFixed(2)} ms: it does not keep its shape`,
-          'Other options may keep it, or other load slowed this device: warm it again.',
-        );
-      }
-      // Other load on the device looks the same: both are taken again, close together.
+      if (attempt === REVISIT_ATTEMPTS) throw new ForgetsShape(revisit.medianMs, steady.p50Ms);
+      // Both again, close together.
       steady = await this.measure(calls, first);
       revisit = await this.revisitor.revisit(lane);
     }
@@ -73,18 +79,16 @@ export class LaneWarmer {
     const memoryBytes = await calls.memory();
     await this.records.closeStep(lane);
     const worst = again.relativeError > verdict.relativeError ? again : verdict;
-    this.memory.learn(lane, memoryBytes);
+    await this.memory.learn(lane, memoryBytes);
     return this.record({ created, firstMs, captureMs, graph, steady, revisit, worst, sampleSet, memoryBytes });
   }
 
-  /** The numbers of a lane against the reference's. Throws {@link LaneRefused} where they are wrong. */
+  /** The numbers of a lane against the reference's. Throws where they are wrong. */
   async verify(lane: Lane, calls: LaneCalls, sampleSet: SampleSet): Promise<Verdict> {
     const verdict = await this.verifier.verify(lane.spec.held, sampleSet.samples, precisionOf(lane.spec), (inputs) =>
       calls.poisoned(inputs),
     );
-    if (!verdict.right) {
-      throw new LaneRefused(verdict.reason, "Raise 'tolerance' if the model allows it, or choose other options.");
-    }
+    if (!verdict.right) throw new WrongNumbers(verdict.reason);
     return verdict;
   }
 

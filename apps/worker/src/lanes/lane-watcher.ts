@@ -49,8 +49,8 @@ export class LaneWatcher {
   }
 
   /**
-   * SUSPECT while its numbers and its speed are proven again; it serves meanwhile. Wrong numbers take it out at once
-   * (FAILED); a lane that stays slow gets a successor, see `Lane.worn`.
+   * SUSPECT while its numbers are proven again; it serves meanwhile. Wrong numbers take it out at once (FAILED). One that
+   * the watch found slow and that is slow with nothing else asked of it too gets a successor, see `Lane.worn`.
    */
   async check(lane: Lane, trigger: 'watch' | 'verify', reason: string): Promise<void> {
     if (lane.state !== 'READY' || this.busy.has(lane.id)) return;
@@ -60,15 +60,15 @@ export class LaneWatcher {
       const calls = new LaneCalls(this.runtime, lane);
       const verdict = await this.prove(lane, calls);
       if (verdict === null) return;
-      const slow = await this.stillSlow(lane, calls);
+      const slow = trigger === 'watch' ? await this.stillSlow(lane, calls) : null;
       if (!lane.is('SUSPECT')) return;
+      this.renew(lane, verdict);
       if (slow !== null) {
         lane.worn = true;
-        lane.reason = slow;
-        return;
+        // Its successor is on its way: there is nothing more to find out about it.
+        lane.watch = null;
       }
-      this.renew(lane, verdict);
-      await this.records.move(lane, 'READY', { trigger });
+      await this.records.move(lane, 'READY', { trigger, reason: slow ?? '' });
     } catch (thrown) {
       if (isProcessDeath(thrown) !== null || !isServing(lane.state)) return;
       await this.fail(lane, `it could not be verified: ${WarmlaneError.from(thrown).message}`);
@@ -89,7 +89,7 @@ export class LaneWatcher {
     const { medianMs } = await this.revisitor.revisit(lane);
     if (!isServing(lane.state)) return;
     if (!keptItsShape(lane.spec.provider, medianMs, record.steadyP50Ms)) {
-      await this.check(lane, 'verify', `revisited after a lane was added: ${medianMs.toFixed(2)} ms`);
+      await this.check(lane, 'watch', `revisited after a lane was added: ${medianMs.toFixed(2)} ms`);
       return;
     }
     const verdict = await this.prove(lane, new LaneCalls(this.runtime, lane));

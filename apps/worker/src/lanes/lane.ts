@@ -51,6 +51,8 @@ export class Lane {
   retries = 0;
   /** True while it is FAILED for want of memory: tried again when some is given back. */
   wantsMemory = false;
+  /** Its last first run, ms; 0 before. */
+  firstMs = 0;
   /** Runs served, for the order of re-warming. */
   traffic = 0;
   /** Not before this time (performance.now) is warming tried again. */

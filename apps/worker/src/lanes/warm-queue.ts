@@ -2,8 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { WarmlaneError } from '@warmlane/contracts';
 import { isServing } from '@warmlane/lanes';
-import type { Logger } from '@warmlane/observability';
-import { LOGGER } from '../logger.js';
+import type { Logger, StallMonitor } from '@warmlane/observability';
+import { LOGGER, MONITOR } from '../logger.js';
 import { RUNTIME, type RuntimePort } from '../ports.js';
 import type { Lane } from './lane.js';
 import { LaneCalls } from './lane-calls.js';
@@ -44,6 +44,7 @@ export class WarmQueue {
     @Inject(LaneWatcher) private readonly watcher: LaneWatcher,
     @Inject(LaneFailures) private readonly failures: LaneFailures,
     @Inject(ListenerHub) private readonly hub: ListenerHub,
+    @Inject(MONITOR) private readonly monitor: StallMonitor,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
@@ -67,6 +68,7 @@ export class WarmQueue {
     this.current?.abort.abort();
     this.wake();
     await this.loop;
+    await this.trial.closeShared();
   }
 
   private async run(): Promise<void> {
@@ -74,8 +76,12 @@ export class WarmQueue {
       try {
         await this.life.settled();
         const lane = this.life.up ? this.registry.nextQueued(performance.now()) : null;
-        if (lane === null) await this.idle();
-        else await this.warm(lane);
+        if (lane !== null) {
+          await this.warm(lane);
+          continue;
+        }
+        await this.trial.closeShared();
+        await this.idle();
       } catch (thrown) {
         this.logger.error({ err: thrown }, 'the warm-up queue stumbled');
         await this.idle(BREATH_MS);
@@ -99,6 +105,7 @@ export class WarmQueue {
     lane.epoch = this.records.epoch;
     this.current = lane;
     const where = { process: 'runtime' as 'runtime' | 'trial' };
+    const leave = this.monitor.enter(`warm ${lane.place}`);
     try {
       await this.failures.refuse(lane);
       await this.tryFirst(lane, where);
@@ -110,6 +117,7 @@ export class WarmQueue {
       await this.failures.handle(lane, thrown, { life, where: where.process });
     } finally {
       this.current = null;
+      leave();
     }
     if (isServing(lane.state)) await this.afterwards(lane);
   }
@@ -119,7 +127,7 @@ export class WarmQueue {
     const suspected = lane.suspicion?.trialFirst === true;
     if (!suspected && !this.memory.mustMeasure(lane)) return;
     where.process = 'trial';
-    this.memory.learn(lane, await this.trial.tryLane(lane));
+    await this.memory.learn(lane, await this.trial.tryLane(lane, { alone: suspected }));
     where.process = 'runtime';
     if (lane.suspicion !== null) lane.suspicion = { ...lane.suspicion, trialFirst: false };
   }

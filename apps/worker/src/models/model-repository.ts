@@ -83,6 +83,11 @@ export class ModelRepository {
   private async read(found: FoundVersion): Promise<void> {
     const result = await this.loader.load(this.config.models, found);
     const name = versionName(found);
+    const before = this.local.get(name)?.result;
+    if (before?.ok === true && result.ok && sameVersion(before.held, result.held)) {
+      before.held.files = result.held.files;
+      return;
+    }
     this.local.set(name, { found, result });
     if (result.ok) this.held.set(result.held);
     else {
@@ -191,6 +196,13 @@ export class ModelRepository {
       await this.hub.modelHeld(held);
     }
   }
+}
+
+/** Read again and found as it was: then nothing is told anew. */
+function sameVersion(before: HeldVersion, now: HeldVersion): boolean {
+  const facts = ({ files, config, sampleFiles }: HeldVersion) =>
+    JSON.stringify([files.digest, config, [...sampleFiles].map(([name, { sha256 }]) => [name, sha256])]);
+  return before.refusal === null && facts(before) === facts(now);
 }
 
 function changedText({ name, version }: Pick<HeldVersion, 'name' | 'version'>): string {
