@@ -3,6 +3,8 @@ import { type LaneDoc, laneDocSchema, WarmlaneError, type WarmupView, warmupView
 import { z } from 'zod';
 
 const POLL_MS = 300;
+/** Three times the default: a machine with other work needed more than 600 s for ten lanes. */
+const WARMUP_DEADLINE_MS = 1_800_000;
 
 const acceptedSchema = z.object({ id: z.string(), total: z.number() });
 const modelSchema = z.object({ state: z.string(), reason: z.string() });
@@ -41,7 +43,7 @@ export class WarmlaneClient {
     const response = await this.#fetch(`/v1/models/${model}/versions/1/warmups`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ shapes: 'plan' }),
+      body: JSON.stringify({ shapes: 'plan', deadlineMs: WARMUP_DEADLINE_MS }),
     });
     if (response.status !== 202) {
       throw await failure(response);
