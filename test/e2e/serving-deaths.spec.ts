@@ -1,9 +1,9 @@
 import { type NamedTensor, newId, WarmlaneError } from '@warmlane/contracts';
 import { createQueue, SERVING_SETTINGS } from '@warmlane/queues';
 import { classQueueName, keys } from '@warmlane/redis';
-import { addSubModel, bytesOf, int32s, loopModel } from '@warmlane/testing';
+import { addSubModel, bytesOf, loopModel } from '@warmlane/testing';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { ServingSystem } from './serving.fixture.js';
+import { ServingSystem, steady } from '../support/serving-system.js';
 
 const ADD = {
   bytes: addSubModel(),
@@ -14,50 +14,6 @@ const LOOP = { bytes: loopModel(), yaml: 'shapes: ["trips:int64[]"]\ninputs: { t
 
 function trips(count: number): NamedTensor[] {
   return [{ name: 'trips', dtype: 'int64', dims: [], data: bytesOf(BigInt64Array.of(BigInt(count))) }];
-}
-
-interface Outcome {
-  right: boolean;
-  code: string;
-  lane: string;
-  worker: string;
-  ms: number;
-}
-
-/** Sends additions at a fixed rate until told to end; every one must come to an end. */
-function steady(system: ServingSystem, perSecond: number) {
-  const outcomes: Promise<Outcome>[] = [];
-  let sent = 0;
-  const timer = setInterval(() => {
-    const n = sent++;
-    const begun = performance.now();
-    const inputs = [int32s('INPUT0', [1, 16], Array(16).fill(n)), int32s('INPUT1', [1, 16], Array(16).fill(1))];
-    outcomes.push(
-      system.infer('add', inputs, { outputs: ['OUTPUT0'], deadlineMs: 30_000 }).then(
-        ({ outputs, lane, worker }) => ({
-          right: Buffer.from(outputs[0]?.data ?? []).readInt32LE(0) === n + 1,
-          code: '',
-          lane,
-          worker,
-          ms: performance.now() - begun,
-        }),
-        (error: WarmlaneError) => ({
-          right: false,
-          code: error.code,
-          lane: '',
-          worker: '',
-          ms: performance.now() - begun,
-        }),
-      ),
-    );
-  }, 1_000 / perSecond);
-  return {
-    count: () => sent,
-    async end(): Promise<Outcome[]> {
-      clearInterval(timer);
-      return Promise.all(outcomes);
-    },
-  };
 }
 
 describe('deaths under load', () => {
@@ -104,9 +60,7 @@ describe('deaths under load', () => {
     const workers = [system.startWorker()];
     const [lane] = await system.untilReady(1);
     workers.push(system.startWorker());
-    await vi.waitFor(async () => expect(await system.redis.scard('{wl}:workers')).toBe(2), { timeout: 30_000 });
-    const second = workers[1];
-    await vi.waitFor(async () => expect(await second?.children('fallback')).toHaveLength(1), { timeout: 30_000 });
+    await system.untilLive(2);
     const load = steady(system, 50);
     await vi.waitFor(() => expect(load.count()).toBeGreaterThan(50), { timeout: 10_000 });
     // Jobs that no producer repeats: only adoption brings them to an end.

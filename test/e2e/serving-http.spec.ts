@@ -1,8 +1,8 @@
 import { addSubModel } from '@warmlane/testing';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { ServingSystem } from '../support/serving-system.js';
 import { ApiProcess } from './api-process.fixture.js';
 import { type RawAnswer, send, takeApart, tritonRequest } from './protocol-client.fixture.js';
-import { ServingSystem } from './serving.fixture.js';
 
 const KEY = 'INPUT0:int32[1,16];INPUT1:int32[1,16]';
 
@@ -59,9 +59,8 @@ describe('API, queue, worker and runtime together', () => {
 
   it('answers every request while the worker that holds the lane is killed and another takes over', async () => {
     const [first] = system.workers;
-    const second = system.startWorker();
-    await vi.waitFor(async () => expect(await second.children('fallback')).toHaveLength(1), { timeout: 30_000 });
-    await vi.waitFor(async () => expect(await system.redis.scard('{wl}:workers')).toBe(2), { timeout: 30_000 });
+    system.startWorker();
+    await system.untilLive(2);
     const open: Promise<number>[] = [];
     const timer = setInterval(() => open.push(addOne(open.length).then(sumOf)), 20);
     await vi.waitFor(() => expect(open.length).toBeGreaterThan(50), { timeout: 10_000 });

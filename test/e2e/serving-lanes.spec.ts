@@ -4,7 +4,7 @@ import { createQueue } from '@warmlane/queues';
 import { classQueueName, RedisClock, ReplyStore } from '@warmlane/redis';
 import { addSubModel, bytesOf, floats, floatsOf, identityModel, int32s, noise } from '@warmlane/testing';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { ServingSystem } from './serving.fixture.js';
+import { ServingSystem } from '../support/serving-system.js';
 
 const CLS_SHAPE = [1, 3, 48, 192];
 const CLS = `x:float32[${CLS_SHAPE.join(',')}]`;

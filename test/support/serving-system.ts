@@ -4,10 +4,10 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { LaneDoc, NamedTensor } from '@warmlane/contracts';
+import type { LaneDoc, NamedTensor, WarmlaneError } from '@warmlane/contracts';
 import { type InferAnswer, type InferRequest, Producer } from '@warmlane/queues';
-import { createRedis, LaneStore } from '@warmlane/redis';
-import { startRedis } from '@warmlane/testing';
+import { createRedis, LaneStore, Liveness, WorkerStore } from '@warmlane/redis';
+import { int32s, type StartRedisOptions, startRedis } from '@warmlane/testing';
 import type { Redis } from 'ioredis';
 import { expect, vi } from 'vitest';
 
@@ -94,6 +94,7 @@ export class WorkerProcess {
 /** Redis, workers and a producer: everything but the API. */
 export class ServingSystem implements AsyncDisposable {
   readonly workers: WorkerProcess[] = [];
+  readonly #liveness: Liveness;
 
   private constructor(
     readonly root: string,
@@ -101,12 +102,17 @@ export class ServingSystem implements AsyncDisposable {
     readonly redis: Redis,
     readonly blobRedis: Redis,
     readonly producer: Producer,
-  ) {}
+  ) {
+    this.#liveness = new Liveness(redis);
+  }
 
-  static async start(models: Readonly<Record<string, RepositoryModel>>): Promise<ServingSystem> {
+  static async start(
+    models: Readonly<Record<string, RepositoryModel>>,
+    redisOptions: StartRedisOptions = {},
+  ): Promise<ServingSystem> {
     const root = await mkdtemp(join(tmpdir(), 'warmlane-serving-'));
     await writeRepository(join(root, 'models'), models);
-    const server = await startRedis();
+    const server = await startRedis(redisOptions);
     const redis = createRedis(server.url, { name: 'test' });
     const blobRedis = createRedis(server.url, { name: 'test-blobs' });
     const producer = new Producer({ redis, blobRedis, sameRedis: true, blobLimitBytes: 2 ** 30 });
@@ -153,6 +159,27 @@ export class ServingSystem implements AsyncDisposable {
     return ready;
   }
 
+  /** Waits until so many workers hold a model, and so can adopt. */
+  async untilLive(count: number, limitMs = 60_000): Promise<void> {
+    await vi.waitFor(
+      async () => {
+        const live = await this.#liveness.live();
+        const docs = await new WorkerStore(this.redis).list();
+        const able = docs.filter((doc) => live.has(doc.id) && doc.models.length > 0 && doc.epoch === live.get(doc.id));
+        expect(able.length).toBe(count);
+      },
+      { timeout: limitMs, interval: 100 },
+    );
+  }
+
+  /** Waits until a lane serves. */
+  async untilServing(limitMs: number): Promise<void> {
+    await vi.waitFor(async () => expect((await this.lanes()).some((lane) => lane.state === 'READY')).toBe(true), {
+      timeout: limitMs,
+      interval: 100,
+    });
+  }
+
   infer(model: string, inputs: NamedTensor[], over: Partial<InferRequest> = {}): Promise<InferAnswer> {
     return this.producer.infer({ model, version: '1', inputs, ...over });
   }
@@ -160,9 +187,54 @@ export class ServingSystem implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.workers.map((worker) => worker.kill()));
     await this.producer.close();
+    this.#liveness.close();
     this.redis.disconnect();
     this.blobRedis.disconnect();
     await this.server.stop();
     await rm(this.root, { recursive: true, force: true });
   }
+}
+
+export interface Outcome {
+  right: boolean;
+  code: string;
+  lane: string;
+  worker: string;
+  ms: number;
+}
+
+/** Sends additions to model `add` at a fixed rate until told to end; every one must come to an end. */
+export function steady(system: ServingSystem, perSecond: number) {
+  const outcomes: Promise<Outcome>[] = [];
+  let sent = 0;
+  const timer = setInterval(() => {
+    const n = sent++;
+    const begun = performance.now();
+    const inputs = [int32s('INPUT0', [1, 16], Array(16).fill(n)), int32s('INPUT1', [1, 16], Array(16).fill(1))];
+    outcomes.push(
+      system.infer('add', inputs, { outputs: ['OUTPUT0'], deadlineMs: 30_000 }).then(
+        ({ outputs, lane, worker }) => ({
+          right: Buffer.from(outputs[0]?.data ?? []).readInt32LE(0) === n + 1,
+          code: '',
+          lane,
+          worker,
+          ms: performance.now() - begun,
+        }),
+        (error: WarmlaneError) => ({
+          right: false,
+          code: error.code,
+          lane: '',
+          worker: '',
+          ms: performance.now() - begun,
+        }),
+      ),
+    );
+  }, 1_000 / perSecond);
+  return {
+    count: () => sent,
+    async end(): Promise<Outcome[]> {
+      clearInterval(timer);
+      return Promise.all(outcomes);
+    },
+  };
 }
