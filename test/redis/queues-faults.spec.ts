@@ -75,6 +75,9 @@ async function outcome(work: ReturnType<typeof send>, n: number): Promise<'right
   }
 }
 
+/** The input of a request that its holder never answers. */
+const STUCK = Buffer.from(new Float32Array([9, 0, 0, 0]).buffer).toString('base64');
+
 const never = (): Promise<never> => new Promise<never>(() => undefined);
 
 describe('a holder that dies', () => {
@@ -104,6 +107,34 @@ describe('a holder that dies', () => {
     const [kept] = await new ReplyStore(redis).read([request]);
     expect(kept?.head).toMatchObject({ ok: true, worker: 'other-0' });
     expect(await redis.xlen(keys.replies(producer.id))).toBe(1);
+    expect(other.runs).toHaveLength(1);
+  });
+
+  it('lives on in another epoch: it has a second to answer by itself, then the request is repeated', async () => {
+    const server = await startServer();
+    await registerEcho(connect(server));
+    let release: () => void = () => undefined;
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const holder = await startWorker(server, {
+      id: 'holder-0',
+      before: async (job) => {
+        if (job.inputs[0]?.base64 === STUCK) await never();
+        await released;
+      },
+    });
+    await holder.hold();
+    const other = await startWorker(server, { id: 'other-0' });
+    await other.serveCold();
+    const producer = await startProducer(server);
+    const stuck = send(producer, [9, 0, 0, 0]);
+    const helped = send(producer, [1, 0, 0, 0]);
+    await vi.waitFor(() => expect(holder.runs).toHaveLength(2));
+    await holder.renew();
+    release();
+    expect((await helped).worker).toBe('holder-0');
+    expect((await stuck).worker).toBe('other-0');
     expect(other.runs).toHaveLength(1);
   });
 

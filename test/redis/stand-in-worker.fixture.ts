@@ -157,6 +157,12 @@ export class StandInWorker {
     await worker.waitUntilReady();
   }
 
+  /** As when its runtime was replaced: alive, in the next epoch. */
+  async renew(): Promise<void> {
+    this.epoch = await this.#store.nextEpoch(this.id, this.epoch);
+    await this.#store.heartbeat(this.id, this.epoch);
+  }
+
   /** As kill -9 leaves it. */
   async die(): Promise<void> {
     this.#dead = true;
