@@ -5,7 +5,7 @@ import { isAbsolute, join, relative, sep } from 'node:path';
 import { WarmlaneError } from '@warmlane/contracts';
 import { externalLocations } from './onnx-external.js';
 
-export const MODEL_FILE = 'model.onnx';
+const MODEL_FILE = 'model.onnx';
 export const CONFIG_FILE = 'warmlane.yaml';
 
 /** One file whose bytes belong to a version, as it was when its digest was taken. */
