@@ -73,7 +73,7 @@ describe('checkRedis', () => {
 describe('RedisClock', () => {
   it('tells the time of Redis to a few ms, also after a restart', async () => {
     const clock = new RedisClock(fixture.redis);
-    expect(() => clock.now()).toThrow(/sync/);
+    expect(() => clock.now()).toThrow(/not told its time/);
     await clock.sync();
     const compare = async (): Promise<void> => {
       const [before, [seconds, micros], after] = [clock.now(), await fixture.redis.time(), clock.now()];

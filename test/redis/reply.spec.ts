@@ -59,7 +59,16 @@ describe('ReplyStore', () => {
 describe('InferenceStore', () => {
   it('runs until it is answered, is its owner’s alone, and ends with its answer', async () => {
     const inferences = new InferenceStore(fixture.redis);
-    const doc = { id: newId(), owner: 'key-1', model: 'rec', version: '1', shapeKey: X, acceptedAt: 1, deadlineAt: 2 };
+    const doc = {
+      id: newId(),
+      owner: 'key-1',
+      model: 'rec',
+      version: '1',
+      shapeKey: X,
+      acceptedAt: 1,
+      deadlineAt: 2,
+      note: '',
+    };
     await inferences.create(doc, 3_600_000);
     expect(await inferences.get(doc.id, 'key-1')).toEqual({ doc, answer: null });
     expect(await inferences.get(doc.id, 'key-2')).toBeNull();
