@@ -1,5 +1,5 @@
 import { placeLane } from '@warmlane/lanes';
-import { EntryDispatcher, Producer, WarmupCoordinator } from '@warmlane/queues';
+import { EntryDispatcher, type EntryDispatcherOptions, Producer, WarmupCoordinator } from '@warmlane/queues';
 import { BlobStore, Liveness, Notices } from '@warmlane/redis';
 import type { Redis } from 'ioredis';
 
@@ -12,7 +12,10 @@ export interface ApiParts {
   die: () => Promise<void>;
 }
 
-export async function startApiParts(connect: (name: string) => Redis): Promise<ApiParts> {
+export async function startApiParts(
+  connect: (name: string) => Redis,
+  options: Pick<EntryDispatcherOptions, 'sweepEveryMs'> = {},
+): Promise<ApiParts> {
   const redis = connect('api');
   const blobRedis = connect('api-blobs');
   const limitBytes = 2 ** 30;
@@ -26,7 +29,7 @@ export async function startApiParts(connect: (name: string) => Redis): Promise<A
     place: (lane, replicas, workers) => placeLane(lane, replicas, workers),
   });
   const blobs = new BlobStore(blobRedis, redis, { limitBytes });
-  const dispatcher = new EntryDispatcher({ redis, producer, coordinator, blobs });
+  const dispatcher = new EntryDispatcher({ redis, producer, coordinator, blobs, ...options });
   await producer.start();
   await coordinator.start();
   await dispatcher.start();

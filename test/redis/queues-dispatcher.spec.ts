@@ -13,8 +13,8 @@ afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close();
 });
 
-async function startApi(): Promise<ApiParts> {
-  const api = await startApiParts(fixture.connect);
+async function startApi(options: Parameters<typeof startApiParts>[1] = {}): Promise<ApiParts> {
+  const api = await startApiParts(fixture.connect, options);
   closing.push(api.close);
   return api;
 }
@@ -261,6 +261,21 @@ describe('EntryDispatcher, inference', () => {
     expect(worker.runs).toHaveLength(1);
     expect(second.redis.status).toBe('ready');
   }, 60_000);
+});
+
+describe('EntryDispatcher, what stays', () => {
+  it('cuts the events that a bare client lets grow to 10,000', async () => {
+    const queue = bareQueue('inference');
+    await queue.waitUntilReady();
+    const stream = '{wl}:inference:events';
+    const adding = fixture.redis.pipeline();
+    for (let n = 0; n < 3_000; n += 1) adding.xadd(stream, '*', 'event', 'completed', 'jobId', String(n));
+    await adding.exec();
+    await startApi({ sweepEveryMs: 20 });
+    await vi.waitFor(async () => expect(await fixture.redis.xlen(stream)).toBeLessThanOrEqual(1_100), {
+      timeout: 5_000,
+    });
+  });
 });
 
 describe('EntryDispatcher, warm-ups', () => {

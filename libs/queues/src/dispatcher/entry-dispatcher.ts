@@ -17,6 +17,7 @@ import {
   ANSWER_BLOB_TTL_MS,
   ENTRY_COMPLETED_KEPT_MS,
   ENTRY_CONCURRENCY,
+  ENTRY_EVENTS_KEPT,
   ENTRY_FAILED_KEPT_MS,
   ENTRY_SETTINGS,
 } from '../settings.js';
@@ -24,7 +25,10 @@ import type { WarmupCoordinator } from '../warmup/warmup-coordinator.js';
 import { blobsOf, type InferForm, parseInferJob, parseWarmJob, toEntryResult } from './entry-form.js';
 import { type InferProgress, readInferProgress, readWarmProgress, requestOf } from './job-progress.js';
 
-/** BullMQ removes old jobs only when another one ends; after a burst this does it. */
+/**
+ * BullMQ removes old jobs only when another one ends; after a burst this does it. The event streams are cut here as well:
+ * a bare client's Queue sets them to BullMQ's 10,000 entries, each end with its answer of up to 64 kB inside.
+ */
 const SWEEP_EVERY_MS = 30_000;
 const SWEEP_AT_ONCE = 1_000;
 
@@ -39,6 +43,8 @@ export interface EntryDispatcherOptions {
   /** Where inputs of jobs lie. */
   blobs: BlobStore;
   logger?: RedisLogger;
+  /** Between the removals of old jobs and events, ms; 30 s by default. */
+  sweepEveryMs?: number;
 }
 
 type EntryWorker = Worker<unknown, unknown, string>;
@@ -70,7 +76,7 @@ export class EntryDispatcher {
     this.#workers = [infer, warm];
     const { redis } = this.#options;
     this.#queues = [INFERENCE_QUEUE, WARMUP_QUEUE].map((name) => createQueue<unknown>(name, { redis, readOnly: true }));
-    this.#timer = setInterval(() => this.#sweep(), SWEEP_EVERY_MS);
+    this.#timer = setInterval(() => this.#sweep(), this.#options.sweepEveryMs ?? SWEEP_EVERY_MS);
     this.#timer.unref();
     await Promise.all(this.#workers.map((worker) => worker.waitUntilReady()));
   }
@@ -183,6 +189,9 @@ export class EntryDispatcher {
   #sweep(): void {
     const kept = { completed: ENTRY_COMPLETED_KEPT_MS, failed: ENTRY_FAILED_KEPT_MS };
     for (const queue of this.#queues) {
+      queue.trimEvents(ENTRY_EVENTS_KEPT).catch((error: unknown) => {
+        this.#options.logger?.warn({ queue: queue.name, error: String(error) }, 'old events could not be removed');
+      });
       for (const state of ['completed', 'failed'] as const) {
         queue.clean(kept[state], SWEEP_AT_ONCE, state).catch((error: unknown) => {
           this.#options.logger?.warn({ queue: queue.name, error: String(error) }, 'old jobs could not be removed');
