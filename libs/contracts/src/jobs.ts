@@ -97,7 +97,12 @@ export const classJobSchema = z.strictObject({
   producer: z.string(),
   model: z.string(),
   version: z.string(),
+  /** The request's own key, whatever serves it. */
   shapeKey: z.string(),
+  /** The class that serves it, where that is another text than its key: with a batch axis, or of a larger shape. */
+  shapeClass: z.string().optional(),
+  /** Its inputs are to be padded to the class's shape. */
+  padded: z.boolean().optional(),
   inputs: z.array(jobTensorSchema),
   outputs: z.array(z.string()),
   /** Redis TIME in ms. */

@@ -32,6 +32,28 @@ export const laneTriggerSchema = z.enum([
 ]);
 export type LaneTrigger = z.infer<typeof laneTriggerSchema>;
 
+/** A batch of distinct items against a single run of each through the reference. */
+export const batchProofSchema = z.object({
+  verified: z.boolean(),
+  size: z.number().int(),
+  /** Worst over items, outputs and samples; null where it could not be compared. */
+  relativeError: z.number().nullable(),
+  /** Why it is not verified: the lane serves its exact shape alone then. Else empty. */
+  reason: z.string(),
+});
+export type BatchProof = z.infer<typeof batchProofSchema>;
+
+/** Padded and cropped against the reference of the unpadded shape. */
+export const paddingProofSchema = z.object({
+  verified: z.boolean(),
+  /** Shape keys that were compared. */
+  shapes: z.array(z.string()),
+  relativeError: z.number().nullable(),
+  /** Why it is not verified: nothing is padded to the lane then. Else empty. */
+  reason: z.string(),
+});
+export type PaddingProof = z.infer<typeof paddingProofSchema>;
+
 /** The evidence that a lane is warm. Times in ms, memory in bytes. */
 export const warmRecordSchema = z.object({
   /** First run of the shape on the lane's session: plans, arena. */
@@ -58,6 +80,10 @@ export const warmRecordSchema = z.object({
   /** `captured`, or why there is none. */
   graph: z.string(),
   memoryBytes: z.number(),
+  /** Whether its batch is as good as single runs; absent where the model declares no batch. */
+  batch: batchProofSchema.optional(),
+  /** Whether smaller requests may be padded to its shape; absent where nothing is padded to it. */
+  padding: paddingProofSchema.optional(),
   /** Digest of the environment fingerprint. */
   environment: z.string(),
   /** ISO 8601. */

@@ -13,8 +13,34 @@ export const inputSampleSchema = z.union([
 export type InputSample = z.infer<typeof inputSampleSchema>;
 
 const shapes = z.array(z.string().min(1));
+const axis = z.number().int().min(0).max(63);
 
-/** `warmlane.yaml`, as written. `batch`, `pad` and `tune: true` parse here and are refused at load as not supported. */
+/** Largest batch of a lane. */
+export const MAX_BATCH = 1_024;
+
+/** Requests of one shape class may run together. `axis`: by input and output; left out, it is inferred. */
+export const batchConfigSchema = z.strictObject({
+  axis: z.record(z.string(), axis).optional(),
+  sizes: z.array(z.number().int().min(1).max(MAX_BATCH)).min(1),
+});
+export type BatchConfig = z.infer<typeof batchConfigSchema>;
+
+/** How one input's axis is filled up to a bucket, and which outputs are cropped for it. */
+const padAxisSchema = z.strictObject({
+  axis,
+  to: z.array(z.number().int().min(1)).min(1),
+  value: z.number().default(0),
+  outputs: z.record(z.string(), z.strictObject({ axis, crop: z.string().min(1) })).default({}),
+});
+
+/** By input. */
+const padInputsSchema = z.record(z.string(), padAxisSchema);
+
+/** One set of inputs, or a list of them; what is padded is the product of all. */
+export const padConfigSchema = z.union([padInputsSchema, z.array(padInputsSchema).min(1)]);
+export type PadConfig = z.infer<typeof padConfigSchema>;
+
+/** `warmlane.yaml`, as written. `tune: true` parses here and is refused at load as not supported. */
 export const modelConfigSchema = z.strictObject({
   provider: z.union([z.literal('auto'), providerName, z.array(providerName).min(1)]).default('auto'),
   fallback: z.enum(['error', 'allow']).default('error'),
@@ -23,8 +49,8 @@ export const modelConfigSchema = z.strictObject({
   shapes: shapes.default([]),
   required: z.boolean().default(true),
   replicas: z.number().int().min(1).max(1024).default(1),
-  batch: z.unknown().optional(),
-  pad: z.unknown().optional(),
+  batch: batchConfigSchema.optional(),
+  pad: padConfigSchema.optional(),
   inputs: z
     .record(z.string(), z.union([z.literal('zeros').transform(() => ({ zeros: true as const })), inputSampleSchema]))
     .default({}),

@@ -1,4 +1,6 @@
+import type { BatchAxes } from './batch-axes.js';
 import type { ProviderName } from './model-config.js';
+import type { Crop } from './padding.js';
 import type { NamedTensor, TensorSpec } from './tensor.js';
 
 /** Options by scope, canonical strings, as the provider-option table's parser gives them. */
@@ -54,6 +56,33 @@ export interface LaneRun {
   computeMs: number;
 }
 
+/** One request, or some places of its batch axis, in a run that it shares with others. */
+export interface LaneItem {
+  /** In the lane's dtypes; smaller than the lane's shape on padded axes and on the batch axis. */
+  inputs: NamedTensor[];
+  /** Sizes to which its outputs are cropped. */
+  crops: Crop[];
+}
+
+export interface LaneItemsParams {
+  lane: string;
+  items: LaneItem[];
+  /** null: the lane has no batch axis and takes one item. */
+  axes: BatchAxes | null;
+  /** Bytes of one element with which an input is padded; absent: nothing of it is. */
+  fill: Record<string, number[]>;
+  outputs: string[] | null;
+  poison: boolean;
+}
+
+export interface LaneItemsRun {
+  /** By item, in order. */
+  items: NamedTensor[][];
+  /** As in {@link LaneRun}. */
+  copyMs: number;
+  computeMs: number;
+}
+
 export interface PlainRunParams {
   /** Sessions are kept by this key; a new key with the same path makes another session. */
   session: string;
@@ -88,6 +117,11 @@ export interface RuntimeMethods {
     params: { lane: string; inputs: NamedTensor[]; outputs: string[] | null; poison: boolean };
     result: LaneRun;
   };
+  /**
+   * One run of items that are written side by side into the bound buffers, padded there, and whose outputs are cut out of
+   * them. Places of the batch axis that no item takes repeat the first item.
+   */
+  'lane.items': { params: LaneItemsParams; result: LaneItemsRun };
   'lane.release': { params: { lane: string }; result: Record<string, never> };
   /** Bytes held by the lane's session and buffers. */
   'lane.memory': { params: { lane: string }; result: { bytes: number } };

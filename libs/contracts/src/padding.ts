@@ -1,0 +1,174 @@
+import type { BatchAxes } from './batch-axes.js';
+import { isFree } from './batch-axes.js';
+import { type CropExpression, parseCrop } from './crop-expression.js';
+import { WarmlaneError } from './errors.js';
+import type { ModelConfig, PadConfig } from './model-config.js';
+import { type ModelMetadata, orderInputs, printValueInfo, type ValueInfo } from './model-metadata.js';
+import type { TensorSpec } from './tensor.js';
+import { sameDims, withSize } from './tensor-box.js';
+
+/** The size of one axis of an output after it was cropped. */
+export interface Crop {
+  output: string;
+  axis: number;
+  size: number;
+}
+
+/** One axis of one input that may be filled up. */
+export interface PadAxis {
+  readonly input: string;
+  readonly axis: number;
+  /** Buckets, rising. */
+  readonly to: readonly number[];
+  readonly value: number;
+  readonly outputs: readonly { name: string; axis: number; crop: CropExpression }[];
+}
+
+/** All that a model's configuration says about padding. */
+export interface PadPlan {
+  readonly axes: readonly PadAxis[];
+  /** Equal for equal rules: a proof of one set of rules says nothing about another. */
+  readonly digest: string;
+}
+
+/** Combinations of buckets that are looked at for one request. */
+const MOST_COMBINATIONS = 1_024;
+
+/**
+ * The padding that a model's configuration allows; whether it is right is proven at warm-up. Throws `bad-request` that
+ * names what does not fit the model. @returns null for a model without `pad`
+ */
+export function padPlanOf(
+  metadata: ModelMetadata,
+  { pad }: Pick<ModelConfig, 'pad'>,
+  batch: BatchAxes | null,
+): PadPlan | null {
+  if (pad === undefined) return null;
+  const axes = listOf(pad).flatMap((entry) =>
+    Object.entries(entry).map(([input, rule]) => padAxisOf(metadata, batch, input, rule)),
+  );
+  if (axes.length === 0) return null;
+  checkOnce(axes.map(({ input, axis }) => `axis ${axis} of input '${input}'`));
+  checkOnce(axes.flatMap(({ outputs }) => outputs.map(({ name, axis }) => `axis ${axis} of output '${name}'`)));
+  return { axes, digest: digestOf(axes) };
+}
+
+/**
+ * The shapes to which a request may be padded, the smallest first: every combination of buckets that is not smaller, and
+ * that the model's metadata takes. Not the request's own shape.
+ */
+export function paddedShapes(plan: PadPlan, metadata: ModelMetadata, inputs: readonly TensorSpec[]): TensorSpec[][] {
+  let shapes: TensorSpec[][] = [inputs.map(({ name, dtype, dims }) => ({ name, dtype, dims }))];
+  for (const { input, axis, to } of plan.axes) {
+    const size = inputs.find((one) => one.name === input)?.dims[axis] ?? 0;
+    const buckets = to.filter((bucket) => bucket >= size);
+    if (size < 1) return [];
+    shapes = shapes
+      .flatMap((shape) => buckets.map((bucket) => resized(shape, input, axis, bucket)))
+      .slice(0, MOST_COMBINATIONS);
+  }
+  return shapes
+    .filter((shape) => shape.some((one, at) => !sameDims(one.dims, inputs[at]?.dims ?? [])) && fits(metadata, shape))
+    .map((shape) => ({ shape, elements: elementsOf(shape) }))
+    .sort((a, b) => a.elements - b.elements)
+    .map(({ shape }) => shape);
+}
+
+/** True where every padded axis of a shape has the size of a bucket: requests may be padded to it. */
+export function isPadTarget(plan: PadPlan, inputs: readonly TensorSpec[]): boolean {
+  return plan.axes.every(({ input, axis, to }) => {
+    const size = inputs.find((one) => one.name === input)?.dims[axis];
+    return size !== undefined && to.includes(size);
+  });
+}
+
+/** What the outputs of a request are cropped to when it runs in a larger shape. Throws `bad-request` as a rule does. */
+export function cropsOf(plan: PadPlan, inputs: readonly TensorSpec[], padded: readonly TensorSpec[]): Crop[] {
+  return plan.axes.flatMap(({ input, axis, outputs }) => {
+    const size = inputs.find((one) => one.name === input)?.dims[axis] ?? 0;
+    if (size === padded.find((one) => one.name === input)?.dims[axis]) return [];
+    return outputs.map((output) => ({ output: output.name, axis: output.axis, size: output.crop.sizeFor(size) }));
+  });
+}
+
+/** The dims of a tensor with its crops applied. */
+export function croppedDims(output: string, dims: readonly number[], crops: readonly Crop[]): number[] {
+  return crops.reduce(
+    (size, crop) => (crop.output === output ? withSize(size, crop.axis, crop.size) : size),
+    [...dims],
+  );
+}
+
+function listOf(pad: PadConfig) {
+  return Array.isArray(pad) ? pad : [pad];
+}
+
+type PadRule = Extract<PadConfig, unknown[]>[number][string];
+
+function padAxisOf(metadata: ModelMetadata, batch: BatchAxes | null, input: string, rule: PadRule): PadAxis {
+  const info = find(metadata.inputs, input, 'input');
+  checkFree(info, rule.axis);
+  if (info.dtype === 'string') throw refused(`input '${input}' holds strings`, 'Only numbers can be padded.');
+  if (batch?.inputs[input] === rule.axis) {
+    throw refused(`axis ${rule.axis} of '${input}' is its batch axis`, 'A batch is filled up by itself.');
+  }
+  const outputs = Object.entries(rule.outputs).map(([name, { axis, crop }]) => {
+    const output = find(metadata.outputs, name, 'output');
+    checkFree(output, axis);
+    if (batch?.outputs[name] === axis) {
+      throw refused(`axis ${axis} of output '${name}' is its batch axis`, 'Crop another axis.');
+    }
+    return { name, axis, crop: parseCrop(crop) };
+  });
+  const to = [...new Set(rule.to)].sort((a, b) => a - b);
+  return { input, axis: rule.axis, to, value: rule.value, outputs };
+}
+
+function find(infos: readonly ValueInfo[], name: string, kind: string): ValueInfo {
+  const info = infos.find((one) => one.name === name);
+  if (info !== undefined) return info;
+  throw refused(`the model has no ${kind} '${name}'`, `It has ${infos.map((one) => one.name).join(', ')}.`);
+}
+
+function checkFree(info: ValueInfo, axis: number): void {
+  if (isFree(info, axis)) return;
+  throw refused(`axis ${axis} of '${info.name}' is no free dimension`, `It is ${printValueInfo(info)}.`);
+}
+
+function checkOnce(texts: readonly string[]): void {
+  const twice = texts.find((text, at) => texts.indexOf(text) !== at);
+  if (twice !== undefined) throw refused(`${twice} has two rules`, 'Keep one of them.');
+}
+
+function resized(shape: readonly TensorSpec[], input: string, axis: number, size: number): TensorSpec[] {
+  return shape.map((one) => (one.name === input ? { ...one, dims: withSize(one.dims, axis, size) } : one));
+}
+
+/** One symbol has one size: of two inputs that are padded, not every combination is a shape. */
+function fits(metadata: ModelMetadata, shape: readonly TensorSpec[]): boolean {
+  try {
+    orderInputs(metadata, shape);
+    return true;
+  } catch (thrown) {
+    if (thrown instanceof WarmlaneError && thrown.code === 'bad-request') return false;
+    throw thrown;
+  }
+}
+
+function elementsOf(shape: readonly TensorSpec[]): number {
+  return shape.reduce((sum, { dims }) => sum + dims.reduce((product, dim) => product * dim, 1), 0);
+}
+
+function digestOf(axes: readonly PadAxis[]): string {
+  const rules = axes.map(({ input, axis, value, outputs }) => [
+    input,
+    axis,
+    value,
+    outputs.map((output) => [output.name, output.axis, output.crop.text]),
+  ]);
+  return JSON.stringify(rules);
+}
+
+function refused(what: string, hint: string): WarmlaneError {
+  return new WarmlaneError('bad-request', `pad: ${what}`, hint);
+}
