@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { identityModel } from '@warmlane/testing';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 const CLI = fileURLToPath(new URL('../../apps/cli/dist/main.js', import.meta.url));
@@ -83,6 +84,27 @@ describe('warmlane serve', () => {
     expect({ code, signal }).toEqual({ code: 0, signal: null });
     expect(stdout()).toBe(`warmlane ready ${url}\n`);
     expect(await processesOf(folder)).toEqual([]);
+  });
+
+  it('is ready only when every lane of the repository is, the first look at it included', async () => {
+    // The first has nothing to warm, the last the most: none of them may count before the others are known.
+    const yamls = { a: '', b: 'shapes: ["x:float32[1,3]"]', c: 'shapes: ["x:float32[2,3]", "x:float32[4,3]"]' };
+    for (const [name, yaml] of Object.entries(yamls)) {
+      const version = join(folder, 'models', name, '1');
+      await mkdir(version, { recursive: true });
+      await writeFile(join(version, 'model.onnx'), identityModel('float32', ['N', 3]));
+      if (yaml !== '') await writeFile(join(version, 'warmlane.yaml'), yaml);
+    }
+    const { url } = await serve();
+    let answer = await fetch(`${url}/health/ready`);
+    const until = performance.now() + waiting.timeout;
+    while (answer.status !== 200 && performance.now() < until) {
+      await answer.arrayBuffer();
+      answer = await fetch(`${url}/health/ready`);
+    }
+    expect(answer.status).toBe(200);
+    const { lanes } = (await (await fetch(`${url}/v1/lanes`)).json()) as { lanes: { model: string; state: string }[] };
+    expect(lanes.map(({ model, state }) => `${model} ${state}`).sort()).toEqual(['b READY', 'c READY', 'c READY']);
   });
 
   it('leaves no process behind when it is killed, and starts again on the same data', async () => {

@@ -30,6 +30,7 @@ const UNHEALTHY_MS = 5 * 60_000;
 export class WorkerService {
   private readonly deaths = new DeathLedger();
   private closing: Promise<void> | null = null;
+  private started = false;
 
   constructor(
     @Inject(WorkerRedis) private readonly redis: WorkerRedis,
@@ -63,8 +64,10 @@ export class WorkerService {
     await this.repository.open();
     // Asked to end meanwhile: nothing may begin any more.
     if (this.closing !== null) return await this.closing;
-    this.setState('serving', '');
+    // The first look registers every model with its plan: who asks whether all is warm must not be told before.
     await this.reconciler.start();
+    this.started = true;
+    if (this.deaths.unhealthySinceMs === null) this.setState('serving', '');
     this.warmLane.start();
     this.logger.info(
       { worker: this.identity.id, device: hello.device, environment: hello.environment },
@@ -95,7 +98,7 @@ export class WorkerService {
   }
 
   private runtimeUp(_hello: RuntimeHello): void {
-    if (this.deaths.unhealthySinceMs === null) this.setState('serving', '');
+    if (this.started && this.deaths.unhealthySinceMs === null) this.setState('serving', '');
   }
 
   private setState(state: Parameters<IdentityService['setState']>[0], reason: string): void {

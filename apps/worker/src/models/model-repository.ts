@@ -127,7 +127,7 @@ export class ModelRepository {
     if (!result.ok) return false;
     if (result.held.refusal !== null) return false;
     if (doc.digest !== result.held.files.digest) return true;
-    return doc.state === 'FAILED' || JSON.stringify(doc.config) !== JSON.stringify(result.held.config);
+    return doc.state === 'FAILED' || doc.state === 'LOADING' || JSON.stringify(doc.config) !== JSON.stringify(result.held.config);
   }
 
   /** Other bytes than registered, whether they load or not: what is registered is shown, and refused here. */
@@ -153,10 +153,11 @@ export class ModelRepository {
     const { held } = result;
     const { config, metadata } = held;
     const { digest } = held.files;
+    // LOADED only with its plan: until then nobody may take it for ready because it has none.
     const registered = await this.redis.models.register({
       name,
       version,
-      state: 'LOADED',
+      state: 'LOADING',
       reason: '',
       digest,
       metadata,
@@ -168,6 +169,7 @@ export class ModelRepository {
       return;
     }
     await this.redis.plans.setDeclared(name, version, declaredPlan(metadata, config));
+    await this.redis.models.setState(name, version, 'LOADED', '', ['LOADING', 'FAILED']);
   }
 
   /** Why this worker does not serve a version that it has a folder of; null where it does, or has none. */
