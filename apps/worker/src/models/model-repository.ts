@@ -127,7 +127,11 @@ export class ModelRepository {
     if (!result.ok) return false;
     if (result.held.refusal !== null) return false;
     if (doc.digest !== result.held.files.digest) return true;
-    return doc.state === 'FAILED' || doc.state === 'LOADING' || JSON.stringify(doc.config) !== JSON.stringify(result.held.config);
+    return (
+      doc.state === 'FAILED' ||
+      doc.state === 'LOADING' ||
+      JSON.stringify(doc.config) !== JSON.stringify(result.held.config)
+    );
   }
 
   /** Other bytes than registered, whether they load or not: what is registered is shown, and refused here. */
