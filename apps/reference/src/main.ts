@@ -1,7 +1,8 @@
 import { parseArgs } from 'node:util';
 import type { ReferenceHello, ReferenceMethods } from '@warmlane/contracts';
-import { parentChannel, watchLifeline } from '@warmlane/ipc';
+import { parentChannel } from '@warmlane/ipc';
 import { createLogger, LOG_LEVELS } from '@warmlane/observability';
+import { dieWithLifeline } from '@warmlane/process';
 import { env } from 'onnxruntime-node';
 import { ModelStore } from './model-store.js';
 import { ReferenceCache } from './reference-cache.js';
@@ -20,7 +21,7 @@ function main(): void {
   process.title = `warmlane ${role}`;
   process.on('SIGINT', () => undefined);
   process.on('SIGTERM', () => undefined);
-  watchLifeline();
+  dieWithLifeline();
 
   const level = LOG_LEVELS.find((name) => name === values['log-level']) ?? 'info';
   const logger = createLogger({ role, level });

@@ -7,8 +7,9 @@ import {
   type RuntimeMethods,
   WarmlaneError,
 } from '@warmlane/contracts';
-import { type Channel, type HandleOptions, parentChannel, watchLifeline } from '@warmlane/ipc';
+import { type Channel, type HandleOptions, parentChannel } from '@warmlane/ipc';
 import { OrtRuntime } from '@warmlane/ort';
+import { dieWithLifeline } from '@warmlane/process';
 import { cpuDevice, cudaDevice, type Device, findGpu } from './device.js';
 import { lockDevice } from './device-lock.js';
 import { libraryDigests } from './environment.js';
@@ -54,7 +55,7 @@ async function main(): Promise<void> {
   process.title = trial ? 'warmlane trial' : 'warmlane runtime';
   process.on('SIGINT', () => undefined);
   process.on('SIGTERM', () => undefined);
-  watchLifeline();
+  dieWithLifeline();
   const channel: RuntimeChannel = parentChannel();
   channel.onClose(() => process.exit(exitCode));
   try {

@@ -1,9 +1,8 @@
 import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
 import { WarmlaneError } from '@warmlane/contracts';
-import { watchLifeline } from '@warmlane/ipc';
 import { createLogger, type Logger, StallMonitor } from '@warmlane/observability';
-import { EXIT_CONFIG } from '@warmlane/process';
+import { dieWithLifeline, EXIT_CONFIG } from '@warmlane/process';
 import { resolveDevice } from './children/device.js';
 import { parseWorkerConfig, type WorkerConfig } from './worker.config.js';
 import { workerModule } from './worker.module.js';
@@ -28,7 +27,7 @@ function readConfig(): WorkerConfig {
 
 async function main(): Promise<void> {
   const config = readConfig();
-  if (config.lifelineFd !== null) watchLifeline(config.lifelineFd);
+  if (config.lifelineFd !== null) dieWithLifeline(config.lifelineFd);
   const logger = createLogger({ role: 'worker', level: config.logLevel });
   try {
     await run(config, logger);

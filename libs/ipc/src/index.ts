@@ -7,5 +7,4 @@ export {
   type HandleOptions,
   type MethodTable,
 } from './channel.js';
-export { watchLifeline } from './lifeline.js';
 export { type Child, type ChildExit, parentChannel, type SpawnChildOptions, spawnChild } from './spawn-child.js';

@@ -4,7 +4,10 @@ import { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { WarmlaneError } from '@warmlane/contracts';
 import { Channel, type MethodTable } from './channel.js';
-import { CHANNEL_FD } from './lifeline.js';
+
+/** The descriptors that a child gets beside stdin, stdout and stderr. */
+const LIFELINE_FD = 3;
+const CHANNEL_FD = 4;
 
 export interface SpawnChildOptions {
   /** The compiled program. */
@@ -34,7 +37,8 @@ export interface Child<Methods extends MethodTable<Methods>, Events> {
 
 /**
  * Starts a child in its own session and process group: stdout and stderr are this process's stderr, a lifeline at
- * descriptor 3, a channel at descriptor 4. The child calls {@link watchLifeline} and {@link parentChannel}. Throws
+ * descriptor 3, a channel at descriptor 4. The child calls `dieWithLifeline` (libs/process) and
+ * {@link parentChannel}. Throws
  * `internal` where the program cannot be started.
  */
 export function spawnChild<Methods extends MethodTable<Methods>, Events = Record<never, never>>(
@@ -64,7 +68,7 @@ export function spawnChild<Methods extends MethodTable<Methods>, Events = Record
 
 /** The lifeline's end here stays open until the child is gone; its errors say only that it is. */
 function holdLifeline(child: ChildProcess): void {
-  child.stdio[3]?.on('error', () => undefined);
+  child.stdio[LIFELINE_FD]?.on('error', () => undefined);
 }
 
 /** More than a socket pair's buffer holds (208 KiB by Linux's default), so that one read empties it. */

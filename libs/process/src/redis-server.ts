@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { freePort } from './free-port.js';
+import { freePort, isPortFree } from './free-port.js';
 import type { RedisBinary } from './redis-finder.js';
 import { SetupError } from './setup.error.js';
 
@@ -60,8 +60,8 @@ export class RedisServer implements AsyncDisposable {
       try {
         return new RedisServer(options, port, dir, await launch(options, port, dir));
       } catch (error) {
-        // A free port can be taken between the look and the start.
-        if (options.port !== undefined || attempt === PORT_TRIES) {
+        // A free port can be taken between the look and the start; any other reason is there at the next port as well.
+        if (options.port !== undefined || attempt === PORT_TRIES || (await isPortFree(HOST, port))) {
           if (options.dir === undefined) {
             await rm(dir, { recursive: true, force: true });
           }
@@ -201,9 +201,19 @@ async function launch(options: RedisServerOptions, port: number, dir: string): P
   clearTimeout(timer);
   if (outcome !== null) {
     throw new SetupError(
-      `${binary.command} did not start on port ${port} (code ${outcome.code ?? outcome.signal}): ` +
-        `${lines.slice(-3).join(' | ') || 'it printed nothing'}. Choose another port or name a running Redis with --redis URL.`,
+      `${binary.command} did not start on port ${port} with its files in ${dir} (code ${outcome.code ?? outcome.signal}): ` +
+        `${lastWords(lines) || 'it printed nothing'}. Make room there or choose another folder or port, ` +
+        'or name a running Redis with --redis URL.',
     );
   }
   return { child, ended };
+}
+
+/** What a server that did not start said last, without its pid and time, and without its advice about the kernel. */
+function lastWords(lines: readonly string[]): string {
+  return lines
+    .map((line) => line.replace(/^\d+:[A-Z] .*? [*#.-] /, '').trim())
+    .filter((line) => line !== '' && !line.startsWith('WARNING'))
+    .slice(-2)
+    .join(' | ');
 }

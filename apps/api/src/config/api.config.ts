@@ -1,6 +1,6 @@
-import { isIPv4 } from 'node:net';
 import { type ApiKey, parseApiKeys, parseSize } from '@warmlane/contracts';
 import { LOG_LEVELS, type LogLevel } from '@warmlane/observability';
+import { isLoopback, parseAddress } from '@warmlane/process';
 import { z } from 'zod';
 
 /** Settings of the API process, parsed once at start. A class only so that it can be injected by its type. */
@@ -49,7 +49,7 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
     throw new ConfigError(result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
   }
   const env = result.data;
-  const http = parseAddress(env.WARMLANE_HTTP);
+  const http = readAddress(env.WARMLANE_HTTP);
   const keys = readKeys(env.WARMLANE_API_KEYS);
   if (!http.loopback && keys.length === 0) {
     throw new ConfigError(
@@ -87,16 +87,10 @@ function readKeys(text: string): ApiKey[] {
   }
 }
 
-function parseAddress(text: string): ApiConfig['http'] {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]/\s]+)):([0-9]{1,5})$/.exec(text);
-  const host = match?.[1] ?? match?.[2];
-  const port = Number(match?.[3]);
-  if (host === undefined || port > 65_535) {
+function readAddress(text: string): ApiConfig['http'] {
+  const address = parseAddress(text);
+  if (address === null) {
     throw new ConfigError(`WARMLANE_HTTP: '${text}' is not HOST:PORT, for example 127.0.0.1:8000 or [::1]:8000`);
   }
-  return { host, port, loopback: isLoopback(host) };
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
+  return { ...address, loopback: isLoopback(address.host) };
 }

@@ -55,7 +55,8 @@ describe('readSettings', () => {
     [{ redis: 'localhost:6379' }, /is not a redis:\/\/HOST:PORT URL/],
     [{ redis: 'http://localhost' }, /is not a redis:\/\/HOST:PORT URL/],
     [{ workers: '2', device: 'cuda:0' }, /a GPU has one worker/],
-    [{ models: '/no/such/folder' }, /is not a folder that can be read/],
+    [{ models: '/no/such/folder' }, /--models \(WARMLANE_MODELS\) \/no\/such\/folder does not exist: name the folder/],
+    [{ models: '/etc/passwd' }, /\/etc\/passwd is a file, not a folder/],
     [{ gpuMemory: '20GB' }, /is not a size such as 20GiB/],
   ] satisfies [Flags, RegExp][])('refuses %j', (flags, message) => {
     expect(() => read(flags)).toThrow(SetupError);

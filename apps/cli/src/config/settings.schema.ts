@@ -1,10 +1,9 @@
-import { accessSync, statSync } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { parseApiKeys, parseSize } from '@warmlane/contracts';
 import { LOG_LEVELS } from '@warmlane/observability';
-import { SetupError } from '@warmlane/process';
+import { type HttpAddress, isLoopback, parseAddress, SetupError } from '@warmlane/process';
 import { z } from 'zod';
-import { type HttpAddress, isLoopback, parseAddress } from './address.js';
 
 /** Each setting's environment name and, where it has one, its flag. A flag wins over the environment. */
 const SETTINGS = {
@@ -112,9 +111,9 @@ export function readSettings(flags: Flags, env: NodeJS.ProcessEnv, cwd: string):
 
 function* crossChecks(settings: Settings, modelsGiven: boolean): Generator<string> {
   // The default folder is made at need; a named one that is not there is a slip of the pen.
-  if (modelsGiven && !isFolder(settings.models)) {
-    yield `${title('models')} ${settings.models} is not a folder that can be read: ` +
-      `name the one that holds <model>/<version>/model.onnx`;
+  const noModels = modelsGiven ? whyNoFolder(settings.models) : null;
+  if (noModels !== null) {
+    yield `${title('models')} ${settings.models} ${noModels}: name the folder that holds <model>/<version>/model.onnx`;
   }
   if (!isLoopback(settings.http.host) && parseApiKeys(settings.apiKeys).length === 0) {
     yield `${title('http')} ${settings.http.host}: other machines could use it without a key. ` +
@@ -123,9 +122,9 @@ function* crossChecks(settings: Settings, modelsGiven: boolean): Generator<strin
   if (settings.workers > 1 && settings.device !== 'cpu' && settings.device !== 'auto') {
     yield severalWorkersOnGpu(settings.workers, settings.device);
   }
-  if (settings.ortLibDir !== undefined && !isFolder(settings.ortLibDir)) {
-    yield `${title('ortLibDir')} ${settings.ortLibDir} is not a folder that can be read: ` +
-      `name the one that holds libonnxruntime.so`;
+  const noOrt = settings.ortLibDir === undefined ? null : whyNoFolder(settings.ortLibDir);
+  if (noOrt !== null) {
+    yield `${title('ortLibDir')} ${settings.ortLibDir} ${noOrt}: name the folder that holds libonnxruntime.so`;
   }
 }
 
@@ -162,11 +161,16 @@ function isSize(text: string): boolean {
   }
 }
 
-function isFolder(path: string): boolean {
+/** Why a folder cannot be read, as the end of a sentence; null where it can. */
+function whyNoFolder(path: string): string | null {
   try {
-    accessSync(path);
-    return statSync(path).isDirectory();
-  } catch {
-    return false;
+    if (!statSync(path).isDirectory()) {
+      return 'is a file, not a folder';
+    }
+    accessSync(path, constants.R_OK | constants.X_OK);
+    return null;
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+    return code === 'ENOENT' ? 'does not exist' : `is not a folder that can be read (${code})`;
   }
 }

@@ -1,4 +1,4 @@
-import { type HttpAddress, printAddress } from '../config/address.js';
+import { type HttpAddress, printAddress } from '@warmlane/process';
 import type { Settings } from '../config/settings.schema.js';
 
 export interface ChildEnvInput {
@@ -6,8 +6,6 @@ export interface ChildEnvInput {
   /** The address that the API listens on, its port settled. */
   http: HttpAddress;
   redisUrl: string;
-  /** Which worker of this machine it is, from 0. Left out: as `base` says. */
-  workerSlot?: number;
 }
 
 /** What our apps read, over what this process got (PATH, HOME, CUDA's own variables). All values settled and checked. */
@@ -21,7 +19,6 @@ export function childEnv(base: NodeJS.ProcessEnv, input: ChildEnvInput): NodeJS.
     WARMLANE_MODELS: settings.models,
     WARMLANE_DATA: settings.data,
     WARMLANE_DEVICE: settings.device,
-    WARMLANE_WORKER_SLOT: input.workerSlot === undefined ? base.WARMLANE_WORKER_SLOT : String(input.workerSlot),
     WARMLANE_GPU_MEMORY: settings.gpuMemory,
     WARMLANE_API_KEYS: settings.apiKeys,
     ORT_LIB_DIR: settings.ortLibDir,

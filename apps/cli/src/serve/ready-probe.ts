@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { type HttpAddress, printAddress, reachableAddress } from '../config/address.js';
+import { type HttpAddress, printAddress, reachableAddress } from '@warmlane/process';
 
 const POLL_MS = 100;
 const ANSWER_MS = 2_000;

@@ -1,5 +1,5 @@
+import { printAddress } from '@warmlane/process';
 import type { Command } from 'commander';
-import { printAddress } from '../config/address.js';
 import { type Flags, readSettings } from '../config/settings.schema.js';
 import { jsonLog } from '../log.js';
 import { appMain } from '../project-paths.js';

@@ -40,7 +40,7 @@ let loader: Loader | undefined;
 
 function dynamicLoader(): Loader {
   if (loader === undefined) {
-    // libdl is a stub beside libc since glibc 2.34, and still there: it has the two functions on every glibc.
+    // Since glibc 2.34 the two functions live in libc, and libdl only names them; it is there on every glibc.
     const library = koffi.load('libdl.so.2');
     kept.set('libdl.so.2', library);
     loader = {
