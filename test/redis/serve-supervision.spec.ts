@@ -1,10 +1,10 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { printAddress } from '@warmlane/process';
 import { startRedis } from '@warmlane/testing';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { printAddress } from '../../apps/cli/src/config/address.js';
 import { readSettings } from '../../apps/cli/src/config/settings.schema.js';
 import { Serve } from '../../apps/cli/src/serve/serve.js';
 
@@ -23,7 +23,7 @@ const API = `${COMMON}
   process.on('SIGTERM', () => { note('api ends'); process.exit(0); });
 `;
 const WORKER = `${COMMON}
-  note('worker ' + process.env.WARMLANE_WORKER_SLOT + ' ' + process.pid + ' ' + process.env.WARMLANE_DEVICE);
+  note('worker ' + process.pid + ' ' + process.env.WARMLANE_DEVICE);
   setInterval(() => {}, 1000);
   process.on('SIGTERM', () => { note('worker ends'); process.exit(0); });
 `;
@@ -76,7 +76,7 @@ describe('serve', () => {
     await vi.waitFor(() => expect(readyLines()).toHaveLength(1), waiting);
     await vi.waitFor(async () => expect(await events()).toHaveLength(3), waiting);
     const up = await events();
-    expect(up.filter((line) => /^worker [01] \d+ cpu$/.test(line))).toHaveLength(2);
+    expect(up.filter((line) => /^worker \d+ cpu$/.test(line))).toHaveLength(2);
     const redisUrl = up.find((line) => line.startsWith('api '))?.split(' ')[2] ?? '';
     const client = new Redis(redisUrl, { lazyConnect: true, retryStrategy: () => null });
     client.on('error', () => undefined);
@@ -138,7 +138,7 @@ describe('serve', () => {
     await expect(second.done).rejects.toThrow(/in use by process \d+: stop it, or .*WARMLANE_DATA/);
     const address = readyLines()[0]?.slice('ready '.length) ?? '';
     const third = new Serve({
-      settings: readSettings({ http: address, device: 'cpu' }, {}, folder),
+      settings: readSettings({ http: address, device: 'cpu' }, { WARMLANE_DATA: join(folder, 'other') }, folder),
       env: process.env,
       log: () => undefined,
       logFd: 2,

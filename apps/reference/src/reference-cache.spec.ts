@@ -44,6 +44,20 @@ describe('the reference cache', () => {
     expect(cache.bytes).toBe(0);
   });
 
+  it('goes without a folder that cannot be written, and says so once', () => {
+    writeFileSync(path.join(folder, 'file'), '');
+    const below = path.join(folder, 'file', 'references');
+    const cache = new ReferenceCache(below, 1000, (text) => warnings.push(text));
+    for (const key of ['1', '2', '3']) {
+      cache.put('a', key, outputs(9));
+      expect(cache.get('a', key)).toBeNull();
+    }
+    expect(cache.bytes).toBe(0);
+    expect(warnings.filter((text) => text.startsWith('cannot keep references'))).toEqual([
+      expect.stringContaining(`${below}, they are computed again instead: ENOTDIR`),
+    ]);
+  });
+
   it('counts what another worker keeps in the same folder, and misses what it deleted', () => {
     const [one, other] = [open(3000), open(3000)];
     one.put('a', '1', outputs(300));

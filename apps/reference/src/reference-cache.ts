@@ -31,11 +31,12 @@ interface Entry {
 /**
  * Outputs of reference runs on disk, `<folder>/<model digest>/<sha-256 of the key>.bin`: magic, SHA-256 of the rest, u32
  * header length, header (JSON), the tensors' bytes. Files are written beside their place and renamed into it; one whose
- * checksum is wrong is deleted and counts as absent. The least recently used go first above `maxBytes`. Only a cache: a
- * file that cannot be written is reported to `warn` and left out.
+ * checksum is wrong is deleted and counts as absent. The least recently used go first above `maxBytes`. Only a cache:
+ * what the disk refuses (full, read-only, not ours) is reported to `warn`, once per reason, and left out.
  */
 export class ReferenceCache {
   readonly #entries = new Map<string, Entry>();
+  readonly #warned = new Set<string>();
   #bytes = 0;
   #puts = 0;
 
@@ -44,9 +45,11 @@ export class ReferenceCache {
     private readonly maxBytes: number,
     private readonly warn: (message: string) => void,
   ) {
-    mkdirSync(folder, { recursive: true });
-    this.#rescan();
-    this.#evict();
+    this.#attempt('open', () => {
+      mkdirSync(folder, { recursive: true });
+      this.#rescan();
+      this.#evict();
+    });
   }
 
   get bytes(): number {
@@ -55,7 +58,7 @@ export class ReferenceCache {
 
   get(digest: string, key: string): NamedTensor[] | null {
     const file = this.#file(digest, key);
-    const content = read(file);
+    const content = this.#attempt('read', () => readFileSync(file));
     if (content === null) {
       this.#forget(file);
       return null;
@@ -67,7 +70,8 @@ export class ReferenceCache {
       return null;
     }
     const now = new Date();
-    touch(file, now);
+    // Marks it as used just now.
+    this.#attempt('touch', () => utimesSync(file, now, now));
     this.#remember(file, content.byteLength, now.getTime());
     return outputs;
   }
@@ -77,20 +81,47 @@ export class ReferenceCache {
     const parts = encode(outputs);
     const bytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
     if (bytes > this.maxBytes) return;
-    const temporary = `${file}.${newId()}.tmp`;
-    try {
-      mkdirSync(path.dirname(file), { recursive: true });
-      writeParts(temporary, parts);
-      renameSync(temporary, file);
-    } catch (error) {
-      rmSync(temporary, { force: true });
-      this.warn(`cannot keep a reference in ${this.folder}: ${error instanceof Error ? error.message : String(error)}`);
-      return;
-    }
+    if (!this.#write(file, parts)) return;
     this.#remember(file, bytes, Date.now());
     this.#puts += 1;
-    if (this.#puts % PUTS_TO_RESCAN === 0) this.#rescan();
+    if (this.#puts % PUTS_TO_RESCAN === 0) this.#attempt('look through', () => this.#rescan());
     this.#evict();
+  }
+
+  /** False where the disk refused. */
+  #write(file: string, parts: readonly Uint8Array[]): boolean {
+    const temporary = `${file}.${newId()}.tmp`;
+    const written = this.#attempt('keep', () => {
+      mkdirSync(path.dirname(file), { recursive: true });
+      try {
+        writeParts(temporary, parts);
+        renameSync(temporary, file);
+      } catch (error) {
+        // Half a file on a full disk takes the room that the others need.
+        this.#attempt('delete', () => rmSync(temporary, { force: true }));
+        throw error;
+      }
+      return true;
+    });
+    return written === true;
+  }
+
+  /**
+   * Null where the disk refuses. That a file is gone is no news, others share the folder; any other reason is told once,
+   * for a full disk refuses every write.
+   */
+  #attempt<T>(what: string, action: () => T): T | null {
+    try {
+      return action();
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+      if (code !== 'ENOENT' && !this.#warned.has(`${what} ${code}`)) {
+        this.#warned.add(`${what} ${code}`);
+        const said = error instanceof Error ? error.message : String(error);
+        this.warn(`cannot ${what} references in ${this.folder}, they are computed again instead: ${said}`);
+      }
+      return null;
+    }
   }
 
   #file(digest: string, key: string): string {
@@ -104,7 +135,7 @@ export class ReferenceCache {
     this.#bytes = 0;
     for (const digest of readdirSync(this.folder)) {
       const folder = path.join(this.folder, digest);
-      if (!statSync(folder).isDirectory()) continue;
+      if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) continue;
       for (const name of readdirSync(folder)) this.#scan(path.join(folder, name));
     }
   }
@@ -128,7 +159,7 @@ export class ReferenceCache {
   }
 
   #delete(file: string): void {
-    rmSync(file, { force: true });
+    this.#attempt('delete', () => rmSync(file, { force: true }));
     this.#forget(file);
   }
 
@@ -139,25 +170,6 @@ export class ReferenceCache {
       if (this.#bytes <= this.maxBytes) return;
       this.#delete(file);
     }
-  }
-}
-
-function read(file: string): Buffer | null {
-  return orNull(() => readFileSync(file));
-}
-
-/** Marks a file as used just now. */
-function touch(file: string, now: Date): void {
-  orNull(() => utimesSync(file, now, now));
-}
-
-/** Null where the file went away: another worker may delete it at any time. */
-function orNull<T>(action: () => T): T | null {
-  try {
-    return action();
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
-    throw error;
   }
 }
 

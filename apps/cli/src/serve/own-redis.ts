@@ -1,7 +1,9 @@
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { cacheFolder, findRedisServer, type RedisBinary, RedisServer } from '@warmlane/process';
 import type { RunningProcess } from './app-process.js';
+import { DATA_SETTING } from './data-folder.js';
+import { makeFolder, whyFolderFails } from './make-folder.js';
 import { noteProcess, waitForNotedProcess } from './process-note.js';
 
 const NOTE = 'redis.pid.json';
@@ -18,14 +20,17 @@ export function findRedis(env: NodeJS.ProcessEnv, log: (text: string) => void): 
 
 /** The Redis that `serve` brings: append-only file under the data folder, one port over all its restarts. */
 export class OwnRedis {
+  private fresh = true;
+
   private constructor(
     private readonly server: RedisServer,
     private readonly note: string,
-    private fresh: boolean,
+    private readonly log: (text: string) => void,
   ) {}
 
   static async start(binary: RedisBinary, dataFolder: string, log: (text: string) => void): Promise<OwnRedis> {
     const dir = join(dataFolder, 'redis');
+    await makeFolder(dir, DATA_SETTING);
     // After a kill of the whole program the last Redis may still be writing its file.
     await waitForNotedProcess(join(dataFolder, NOTE), LAST_REDIS_MS);
     const server = await RedisServer.start({
@@ -34,8 +39,9 @@ export class OwnRedis {
       persistence: 'aof',
       onLine: (line) => log(`redis: ${line}`),
     });
-    await noteProcess(join(dataFolder, NOTE), server.pid);
-    return new OwnRedis(server, join(dataFolder, NOTE), true);
+    const redis = new OwnRedis(server, join(dataFolder, NOTE), log);
+    await redis.#noteServer();
+    return redis;
   }
 
   get url(): string {
@@ -46,7 +52,7 @@ export class OwnRedis {
   async run(): Promise<RunningProcess> {
     if (!this.fresh) {
       await this.server.restart();
-      await noteProcess(this.note, this.server.pid);
+      await this.#noteServer();
     }
     this.fresh = false;
     return {
@@ -54,5 +60,16 @@ export class OwnRedis {
       ended: this.server.ended,
       signal: (signal) => this.server.signal(signal),
     };
+  }
+
+  /** Only for a start after a kill of everything: without the note that start does not wait for this server's last write. */
+  async #noteServer(): Promise<void> {
+    try {
+      await noteProcess(this.note, this.server.pid);
+    } catch (error) {
+      this.log(
+        `the process id of Redis could not be noted: ${whyFolderFails(dirname(this.note), error, DATA_SETTING)}`,
+      );
+    }
   }
 }

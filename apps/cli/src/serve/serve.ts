@@ -1,11 +1,10 @@
-import { mkdir } from 'node:fs/promises';
-import { findNvidiaDevices, freePort, isPortFree, SetupError } from '@warmlane/process';
-import { type HttpAddress, printAddress } from '../config/address.js';
+import { findNvidiaDevices, freePort, type HttpAddress, isPortFree, printAddress, SetupError } from '@warmlane/process';
 import { type Settings, severalWorkersOnGpu } from '../config/settings.schema.js';
 import type { Log } from '../log.js';
 import { startApp } from './app-process.js';
 import { childEnv } from './child-env.js';
 import { lockDataFolder } from './data-folder.js';
+import { makeFolder } from './make-folder.js';
 import { findRedis, OwnRedis } from './own-redis.js';
 import { untilLive } from './ready-probe.js';
 import { Supervised } from './supervised.js';
@@ -40,11 +39,12 @@ export class Serve {
   /** Resolves after an orderly end that `stop` asked for. @throws SetupError when it cannot run with these settings */
   async run(): Promise<void> {
     const { settings } = this.options;
-    const http = await settleAddress(settings.http);
     await refuseSeveralWorkersOnGpu(settings);
-    await mkdir(settings.models, { recursive: true });
+    await makeFolder(settings.models, '--models DIR (WARMLANE_MODELS)');
+    // Before the port: who starts a second one by mistake is told of the first, not of one of its ports.
     const lock = settings.redis === undefined ? await lockDataFolder(settings.data) : null;
     try {
+      const http = await settleAddress(settings.http);
       const redisUrl = settings.redis ?? (await this.#startRedis());
       this.#startApps(http, redisUrl);
       const api = this.#api[0];
@@ -88,9 +88,9 @@ export class Serve {
     const api = appMain('api');
     this.#api.push(this.#supervise('api', () => startApp(api, childEnv(env, { settings, http, redisUrl }), logFd)));
     const worker = appMain('worker');
-    for (let slot = 0; slot < settings.workers; slot += 1) {
-      const workerEnv = childEnv(env, { settings, http, redisUrl, workerSlot: slot });
-      this.#workers.push(this.#supervise(`worker ${slot}`, () => startApp(worker, workerEnv, logFd)));
+    const workerEnv = childEnv(env, { settings, http, redisUrl });
+    for (let n = 0; n < settings.workers; n += 1) {
+      this.#workers.push(this.#supervise(`worker ${n}`, () => startApp(worker, workerEnv, logFd)));
     }
   }
 

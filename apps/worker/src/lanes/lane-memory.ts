@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Inject, Injectable } from '@nestjs/common';
 import { newId } from '@warmlane/contracts';
@@ -93,6 +93,12 @@ async function writeMeasured(file: string, measured: Map<string, number>): Promi
   for (const [key, bytes] of await readMeasured(file)) if (!measured.has(key)) measured.set(key, bytes);
   const aside = `${file}.${newId()}`;
   await mkdir(join(file, '..'), { recursive: true });
-  await writeFile(aside, JSON.stringify(Object.fromEntries(measured)));
-  await rename(aside, file);
+  try {
+    await writeFile(aside, JSON.stringify(Object.fromEntries(measured)));
+    await rename(aside, file);
+  } catch (thrown) {
+    // Half a note on a full disk takes the room that others need.
+    await rm(aside, { force: true }).catch(() => undefined);
+    throw thrown;
+  }
 }
