@@ -1,6 +1,7 @@
 import { PREFIX } from '@warmlane/redis';
-import { type Job, type JobsOptions, Queue, Worker } from 'bullmq';
+import { type Job, type JobsOptions, Queue, type Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { PacedWorker } from './paced-worker.js';
 import { DRAIN_DELAY_S, EVENTS_KEPT, RUN_RETRY_DELAY_MS, type WorkerSettings } from './settings.js';
 
 /** Hears errors of queues and workers that are not a lost connection; those are reported once per outage by the client. */
@@ -58,7 +59,7 @@ export function createWorker<Data, Result>(
   options: WorkerOptions,
 ): Worker<Data, Result, string> {
   const { settings } = options;
-  const worker = new Worker<Data, Result, string>(name, processor, {
+  const worker = new PacedWorker<Data, Result>(name, processor, {
     connection: options.redis,
     prefix: PREFIX,
     name: options.holder,
@@ -80,15 +81,24 @@ export function createWorker<Data, Result>(
 /** Codes by which Node reports that the other side is away. */
 const CONNECTION_CODES = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EHOSTUNREACH']);
 
+/** A Redis that refuses every write (its disk is full) fails each fetch of each queue with the same words. */
+const SAME_ERROR_EVERY_MS = 10_000;
+
 /** Without an `error` listener BullMQ throws; with one per event an outage of 64 queues is a thousand log lines. */
 function listenForErrors(
   source: { on(event: 'error', listener: (error: Error) => void): unknown },
   name: string,
   options: { redis: Redis; onError?: QueueErrorListener },
 ): void {
+  const told = { message: '', at: Number.NEGATIVE_INFINITY };
   source.on('error', (error) => {
     const code = 'code' in error ? error.code : undefined;
     const outage = options.redis.status !== 'ready' || (typeof code === 'string' && CONNECTION_CODES.has(code));
-    if (!outage) options.onError?.(name, error);
+    if (outage) return;
+    const now = performance.now();
+    if (error.message === told.message && now - told.at < SAME_ERROR_EVERY_MS) return;
+    told.message = error.message;
+    told.at = now;
+    options.onError?.(name, error);
   });
 }

@@ -28,7 +28,12 @@ function redisError(thrown: unknown, connected: boolean): WarmlaneError {
       );
     }
     if (!/^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|MISCONF) /.test(thrown.message)) return WarmlaneError.from(thrown);
-    return redisAway(thrown);
+    return new WarmlaneError(
+      'redis-away',
+      `Redis refuses the command: ${thrown.message.replace(/ script: .*$/, '')}`,
+      'Send the request again; it was not accepted. What Redis says must be mended there.',
+      { cause: thrown },
+    );
   }
   return connected ? WarmlaneError.from(thrown) : redisAway(thrown);
 }
