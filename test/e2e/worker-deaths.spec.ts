@@ -69,6 +69,7 @@ describe('a runtime that dies in a step of a lane', () => {
       replicas: null,
       priority: 5,
       options: {},
+      tune: false,
       deadlineMs: 100_000,
     });
     expect(doc.shapes).toEqual([VICTIM]);

@@ -101,6 +101,7 @@ describe('several workers', () => {
       replicas: null,
       priority: 5,
       options: {},
+      tune: false,
       deadlineMs: 60_000,
     });
     expect(await rig.laneIn(victim.shapeKey, 'READY')).toMatchObject({ trigger: 'warmup' });

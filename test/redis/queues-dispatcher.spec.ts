@@ -298,7 +298,7 @@ describe('EntryDispatcher, warm-ups', () => {
     const good = { v: 1, model: MODEL, version: '1', shapes: [SHAPE] };
     expect(await failure('infer', good)).toMatchObject({ code: 'bad-request' });
     expect(await failure('warm', { ...good, version: 1 })).toMatchObject({ code: 'bad-request' });
-    expect(await failure('warm', { ...good, tune: true })).toMatchObject({ code: 'bad-request' });
+    expect(await failure('warm', { ...good, tuning: true })).toMatchObject({ code: 'bad-request' });
     expect(await failure('warm', { ...good, model: 'nobody' })).toMatchObject({ code: 'unknown-model' });
     expect(await failure('warm', { ...good, shapes: ['x:float32[1,2,3]'] })).toMatchObject({ code: 'bad-request' });
   });

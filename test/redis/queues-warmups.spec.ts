@@ -231,6 +231,7 @@ describe('WarmupCoordinator', () => {
       replicas: null,
       priority: 5,
       options: {},
+      tune: false,
       deadlineMs: 20_000,
     });
     // What a process that died right here leaves behind: a generation without a flow.

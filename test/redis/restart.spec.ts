@@ -25,6 +25,7 @@ describe('Redis is killed and starts again from its append-only file', () => {
       replicas: null,
       priority: 5,
       options: {},
+      tune: false,
       deadlineMs: 600_000,
     };
     const { doc } = await warmups.create(request);

@@ -14,6 +14,7 @@ const request = (over: Partial<WarmupRequest> = {}): WarmupRequest => ({
   replicas: null,
   priority: 5,
   options: {},
+  tune: false,
   deadlineMs: 600_000,
   ...over,
 });

@@ -35,6 +35,8 @@ export const planEntrySchema = z.object({
   required: z.boolean(),
   /** Options of the warm-up that named it last, over the yaml's. */
   options: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
+  /** True where the warm-up that named it last asks for tuning. */
+  tune: z.boolean(),
   addedAt: z.string(),
   /** Ids of the workers on which an eviction holds the lane back. */
   held: z.array(z.string()),

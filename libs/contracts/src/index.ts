@@ -19,3 +19,4 @@ export * from './served-classes.js';
 export * from './shape-key.js';
 export * from './tensor.js';
 export * from './tensor-box.js';
+export * from './tuning.js';

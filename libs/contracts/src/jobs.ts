@@ -70,6 +70,7 @@ export const entryWarmJobSchema = z.strictObject({
   version: z.string(),
   shapes: z.union([z.literal('plan'), z.array(z.string()).min(1)]),
   replicas: z.number().int().min(1).max(1024).optional(),
+  tune: z.boolean().optional(),
   options: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
   priority: priority.optional(),
   deadlineMs: deadlineMsSchema.optional(),

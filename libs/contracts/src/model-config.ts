@@ -40,7 +40,7 @@ const padInputsSchema = z.record(z.string(), padAxisSchema);
 export const padConfigSchema = z.union([padInputsSchema, z.array(padInputsSchema).min(1)]);
 export type PadConfig = z.infer<typeof padConfigSchema>;
 
-/** `warmlane.yaml`, as written. `tune: true` parses here and is refused at load as not supported. */
+/** `warmlane.yaml`, as written. */
 export const modelConfigSchema = z.strictObject({
   provider: z.union([z.literal('auto'), providerName, z.array(providerName).min(1)]).default('auto'),
   fallback: z.enum(['error', 'allow']).default('error'),

@@ -14,6 +14,7 @@ const entry = (over: Partial<PlanEntry>): PlanEntry => ({
   priority: 5,
   required: true,
   options: {},
+  tune: false,
   addedAt: '2026-01-01T00:00:00.000Z',
   held: [],
   ...over,

@@ -40,7 +40,7 @@ describe('keys', () => {
   });
 
   it('parses what it makes, whatever the parts hold', () => {
-    const parts = ['a:b', 'c %;[]/,', 'é\n%3A'];
+    const parts = ['a:b', 'c %;[]/,', 'é\n%3A', 'd'];
     const seen = new Set<KeyKind>();
     for (const produce of Object.values(keys) as ((...given: string[]) => string)[]) {
       const key = produce(...parts.slice(0, produce.length));

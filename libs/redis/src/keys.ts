@@ -41,6 +41,11 @@ export const keys = {
   present: (worker: string) => at('present', worker),
   step: (worker: string) => at('step', worker),
   quarantine: (environment: string) => at('quarantine', environment),
+  tuning: (environment: string, digest: string, basis: string, shapeKey: string) =>
+    at('tuning', environment, digest, basis, shapeKey),
+  tunings: () => at('tunings'),
+  tuningClaim: (environment: string, digest: string) => at('tuning-claim', environment, digest),
+  tuningStep: (environment: string, digest: string) => at('tuning-step', environment, digest),
   blob: (id: string) => at('blob', id),
   blobPiece: (id: string, piece: number) => at('blob', id, String(piece)),
   blobReservations: () => at('blob-reservations'),

@@ -11,6 +11,12 @@ export const EPOCH_TTL_MS = 7 * 24 * 3_600_000;
 /** Documents of workers, of lanes that ended, and of finished warm-ups. */
 export const DOCUMENT_TTL_MS = 24 * 3_600_000;
 export const QUARANTINE_TTL_MS = 30 * 24 * 3_600_000;
+/** A tuning holds until something in its environment changes: so long it is kept unused. */
+export const TUNING_TTL_MS = 90 * 24 * 3_600_000;
+export const TUNING_STEP_TTL_MS = 7 * 24 * 3_600_000;
+/** A worker that tunes and is not heard of for so long is dead. */
+export const TUNING_CLAIM_TTL_MS = 15_000;
+export const TUNING_CLAIM_RENEW_MS = 3_000;
 export const STATS_TTL_MS = 30 * 24 * 3_600_000;
 export const LANE_REQUEST_TTL_MS = 3_600_000;
 /** Answers, and the stream that names them. */

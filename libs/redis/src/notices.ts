@@ -8,8 +8,8 @@ import type { RedisLogger } from './logger.js';
 
 /**
  * Something changed; read it again. Only a hint that saves waiting for the next poll: a notice may be lost, so nothing
- * may depend on one. The stores of this library publish `plan`, `model`, `lane`, `worker`, `warmup`, `verify`
- * and `evict` themselves, in the script that makes the change.
+ * may depend on one. The stores of this library publish `plan`, `model`, `lane`, `worker`, `warmup`, `verify`,
+ * `evict` and `tuning` themselves, in the script that makes the change.
  */
 export const noticeSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('plan'), model: z.string(), version: z.string() }),
@@ -34,6 +34,8 @@ export const noticeSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('verify'), worker: z.string(), lane: z.string() }),
   /** A lane of this worker that no plan holds is to end. */
   z.object({ kind: z.literal('evict'), worker: z.string(), lane: z.string() }),
+  /** Options of a shape were chosen, or the choice was taken back. */
+  z.object({ kind: z.literal('tuning'), model: z.string(), version: z.string(), shapeKey: z.string() }),
 ]);
 export type Notice = z.infer<typeof noticeSchema>;
 

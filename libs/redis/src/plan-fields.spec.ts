@@ -3,7 +3,15 @@ import { encodeDeclared, encodeNamed, foldPlan } from './plan-fields.js';
 
 const X = 'x:float32[1]';
 const named = (id: string, over: object = {}): string =>
-  encodeNamed({ id, replicas: null, priority: 5, options: {}, addedAt: '2026-01-02T00:00:00.000Z', ...over });
+  encodeNamed({
+    id,
+    replicas: null,
+    priority: 5,
+    options: {},
+    tune: false,
+    addedAt: '2026-01-02T00:00:00.000Z',
+    ...over,
+  });
 
 describe('foldPlan', () => {
   it('joins what declares, names and holds a shape', () => {
@@ -27,6 +35,7 @@ describe('foldPlan', () => {
         priority: 0,
         required: true,
         options: { a: 1 },
+        tune: false,
         addedAt: '2026-01-01T00:00:00.000Z',
         held: ['w0', 'w1'],
       },

@@ -23,6 +23,7 @@ const namedSchema = z.object({
   replicas: z.number().int().nullable(),
   priority: z.number().int(),
   options: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
+  tune: z.boolean().default(false),
   addedAt: z.string(),
 });
 
@@ -94,6 +95,7 @@ function toEntry(shapeKey: string, { declared, named, held }: Collected): PlanEn
     priority: last?.priority ?? declared?.priority ?? DECLARED_PRIORITY,
     required: declared?.required ?? false,
     options: last?.options ?? {},
+    tune: last?.tune ?? false,
     addedAt: addedAt.sort()[0] ?? '',
     held: held.sort(),
   };

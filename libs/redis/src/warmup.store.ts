@@ -20,6 +20,8 @@ export interface WarmupRequest {
   priority: number;
   /** Provider and session options by ONNX Runtime's keys; empty: the yaml's. */
   options: Readonly<Record<string, string | number | boolean>>;
+  /** Whether the tuner is to choose options for its shapes. */
+  tune: boolean;
   /** From now, ms. */
   deadlineMs: number;
 }
@@ -68,6 +70,7 @@ export class WarmupStore {
       replicas: request.replicas,
       priority: request.priority,
       options: { ...request.options },
+      tune: request.tune,
       addedAt: createdAt,
     });
     const reply = await runScript(
@@ -187,8 +190,8 @@ export class WarmupStore {
 
 /** Of what makes two requests the same, in one order. */
 function digestOf(request: WarmupRequest): string {
-  const { model, version, shapes, replicas, priority, options, deadlineMs } = request;
+  const { model, version, shapes, replicas, priority, options, tune, deadlineMs } = request;
   const sorted = Object.entries(options).sort(([a], [b]) => (a < b ? -1 : 1));
-  const text = JSON.stringify([model, version, shapes, replicas, priority, sorted, deadlineMs]);
+  const text = JSON.stringify([model, version, shapes, replicas, priority, sorted, tune, deadlineMs]);
   return createHash('sha256').update(text).digest('hex');
 }

@@ -34,6 +34,7 @@ function entry(shapeKey: string, change: Partial<PlanEntry> = {}): PlanEntry {
     priority: 5,
     required: true,
     options: {},
+    tune: false,
     addedAt: '',
     held: [],
     ...change,

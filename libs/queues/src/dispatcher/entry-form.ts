@@ -92,7 +92,7 @@ function notOurForm(job: string, what: string): WarmlaneError {
   const forms: Record<string, string> = {
     [INFER_JOB]:
       '{v: 1, model, version?, inputs: [{name, datatype, shape, base64 | blob}], outputs?, deadlineMs?, priority?}',
-    [WARM_JOB]: '{v: 1, model, version, shapes, replicas?, options?, priority?, deadlineMs?}',
+    [WARM_JOB]: '{v: 1, model, version, shapes, replicas?, tune?, options?, priority?, deadlineMs?}',
   };
   return new WarmlaneError('bad-request', `not a job of this queue: ${what}`, `Its data is ${forms[job] ?? ''}.`);
 }

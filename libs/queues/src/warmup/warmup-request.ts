@@ -26,7 +26,7 @@ export async function toWarmupRequest(
 ): Promise<WarmupRequest> {
   const parsed = entryWarmJobSchema.safeParse({ v: 1, ...input });
   if (!parsed.success) throw new WarmlaneError('bad-request', `warm-up: ${describeIssue(parsed.error)}`);
-  const { model, version, shapes, replicas, options = {}, priority, deadlineMs } = parsed.data;
+  const { model, version, shapes, replicas, options = {}, tune = false, priority, deadlineMs } = parsed.data;
   const doc = await findModel(models, model, version);
   if (doc.metadata === null || doc.state === 'UNLOADED' || doc.state === 'FAILED') {
     throw new WarmlaneError(
@@ -45,6 +45,7 @@ export async function toWarmupRequest(
     replicas: replicas ?? null,
     priority: priority ?? DEFAULT_PRIORITY,
     options,
+    tune,
     deadlineMs: deadlineMs ?? DEFAULT_WARMUP_DEADLINE_MS,
   };
 }
