@@ -7,7 +7,7 @@ import { Redis } from 'ioredis';
 import { InferClient } from './support/infer-client.js';
 import { closedLoop, type LoadRun, summarize } from './support/load.js';
 import { BenchFolder } from './support/repository.js';
-import { median, percentile, round, writeResult } from './support/result.js';
+import { median, percentile, type Row, round, writeResult } from './support/result.js';
 import { System, startRedis } from './support/system.js';
 
 // HTTP in, queue, runtime, HTTP out on a model that copies 16 floats, against a BullMQ job that does nothing (add,
@@ -69,6 +69,32 @@ for (let turn = 0; turn < ROUNDS; turn += 1) {
     }
   }
 }
+
+// Where the time of one request goes: what the server says of itself, and the bare trips of its two kinds.
+const TRIPS = 1_000;
+const parts = new Map<string, number[]>();
+const note = (part: string, ms: number) => parts.set(part, [...(parts.get(part) ?? []), ms]);
+const redis = new Redis(server.url);
+for (let trip = 0; trip < TRIPS; trip += 1) {
+  const begun = performance.now();
+  const { serverTiming } = await client.send();
+  const tookMs = performance.now() - begun;
+  const times = new Map(
+    [...serverTiming.matchAll(/(\w+);dur=([\d.]+)/g)].map(([, part, ms]) => [part ?? '', Number(ms)]),
+  );
+  const of = (part: string): number => times.get(part) ?? 0;
+  note('added to the queue until the worker has it', of('queue'));
+  note('in the worker until it runs, and its run', of('gather') + of('copy') + of('compute'));
+  note(
+    'to the runtime and back, answer written and read',
+    of('total') - of('queue') - of('gather') - of('copy') - of('compute'),
+  );
+  note('HTTP: client, socket, parsing, routing, writing', tookMs - of('total'));
+  const pinged = performance.now();
+  await redis.ping();
+  note('a bare trip to Redis', performance.now() - pinged);
+}
+redis.disconnect();
 await client.close();
 await bare.close();
 
@@ -80,7 +106,10 @@ const rate = (what: keyof typeof ways, inFlight: number): number =>
 await writeResult({
   name: 'queue',
   device: 'cpu',
-  rows: [...runs].map(([key, some]) => summarize(key.split('|')[0] ?? '', some)),
+  rows: [
+    ...[...runs].map(([key, some]) => summarize(key.split('|')[0] ?? '', some)),
+    ...[...parts].map(([part, ms]): Row => ({ what: part, inFlight: 1, p50Ms: round(median(ms), 3) })),
+  ],
   figures: {
     queue: {
       addedP50Ms1: round(p50('HTTP, queue, runtime, HTTP', 1) - p50('bare BullMQ no-op', 1), 3),
