@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { isErrorCode, type NamedTensor, WarmlaneError } from '@warmlane/contracts';
-import { createQueue, type InferRequest, Producer } from '@warmlane/queues';
+import { createQueue, type InferRequest, Producer, type ProducerOptions } from '@warmlane/queues';
 import { BlobStore, classQueueName, coldQueueName, LaneStore } from '@warmlane/redis';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { useRedis } from './redis-client.fixture.js';
@@ -21,10 +21,10 @@ afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close();
 });
 
-async function startProducer(): Promise<Producer> {
+async function startProducer(options: Pick<ProducerOptions, 'classLimit'> = {}): Promise<Producer> {
   const redis = fixture.connect('producer');
   const blobRedis = fixture.connect('blobs');
-  const producer = new Producer({ redis, blobRedis, sameRedis: true, blobLimitBytes: 2 ** 30 });
+  const producer = new Producer({ redis, blobRedis, sameRedis: true, blobLimitBytes: 2 ** 30, ...options });
   await producer.start();
   closing.push(() => producer.close());
   return producer;
@@ -147,6 +147,36 @@ describe('Producer', () => {
       expect(await classQueue.getJobCountByTypes('prioritized', 'waiting')).toBe(0);
     });
     await classQueue.close();
+  });
+
+  it('refuses what goes over the limit of a class, answers the rest, and takes requests again when they are answered', async () => {
+    await registerEcho(fixture.redis);
+    const held = gate();
+    const worker = await startWorker({ before: held.wait });
+    await worker.hold();
+    await (await startWorker({ id: 'cold-0' })).serveCold();
+    const classLimit = { jobs: 20, bytes: 2 ** 20 };
+    const [one, other] = [await startProducer({ classLimit }), await startProducer({ classLimit })];
+    const sent = Array.from({ length: 60 }, (_, n) =>
+      infer(one, [n, 0, 0, 0]).then(
+        ({ outputs: [y] }) => (y !== undefined && valuesOf(y)[0] === n ? 'right' : 'wrong'),
+        (error: unknown) => WarmlaneError.from(error).code,
+      ),
+    );
+    const queue = createQueue(classQueueName(MODEL, '1', SHAPE), { redis: fixture.redis });
+    const waiting = () => queue.getJobCountByTypes('wait', 'prioritized');
+    await vi.waitFor(async () => expect(await waiting()).toBeGreaterThan(0), { timeout: 10_000 });
+    const settledMeanwhile = await Promise.race([Promise.all(sent), Promise.resolve(null)]);
+    expect(settledMeanwhile).toBeNull();
+    // Another class is not touched by it.
+    expect((await infer(other, [1, 2])).worker).toBe('cold-0');
+    held.open();
+    const outcomes = await Promise.all(sent);
+    expect(outcomes.filter((outcome) => outcome === 'right')).toHaveLength(20);
+    expect(outcomes.filter((outcome) => outcome === 'overloaded')).toHaveLength(40);
+    await vi.waitFor(async () => expect(await waiting()).toBe(0), { timeout: 10_000 });
+    await vi.waitFor(async () => expect((await infer(one, [1, 2, 3, 4])).worker).toBe('w-0'), { timeout: 10_000 });
+    await queue.close();
   });
 
   it('maps priorities to the queue: 0 runs before 5', async () => {

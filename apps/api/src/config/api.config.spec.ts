@@ -14,6 +14,7 @@ describe('parseConfig', () => {
       lifelineFd: null,
       bodyLimitBytes: 64 * 2 ** 20,
       bodiesInFlightBytes: 512 * 2 ** 20,
+      classLimit: { jobs: 5_000, bytes: 512 * 2 ** 20 },
     });
   });
 

@@ -1,6 +1,7 @@
 import { type ApiKey, parseApiKeys, parseSize } from '@warmlane/contracts';
 import { LOG_LEVELS, type LogLevel } from '@warmlane/observability';
 import { isLoopback, parseAddress } from '@warmlane/process';
+import { CLASS_LIMIT, type ClassLimit } from '@warmlane/queues';
 import { z } from 'zod';
 
 /** Settings of the API process, parsed once at start. A class only so that it can be injected by its type. */
@@ -17,6 +18,8 @@ export abstract class ApiConfig {
   abstract readonly bodyLimitBytes: number;
   /** Bytes of request bodies that may be in memory at once. */
   abstract readonly bodiesInFlightBytes: number;
+  /** What may wait for one shape class before requests are refused with 503. */
+  abstract readonly classLimit: ClassLimit;
 }
 
 const size = (fallback: string) =>
@@ -35,6 +38,8 @@ const environmentSchema = z.object({
   WARMLANE_LIFELINE_FD: z.coerce.number().int().min(3).optional(),
   WARMLANE_BODY_LIMIT: size('64MiB'),
   WARMLANE_BODIES_IN_FLIGHT: size('512MiB'),
+  WARMLANE_CLASS_JOBS: z.coerce.number().int().min(1).max(1_000_000).default(CLASS_LIMIT.jobs),
+  WARMLANE_CLASS_BYTES: size('512MiB'),
 });
 
 /** A setting that cannot work; the message names the variable and what it should be. */
@@ -71,6 +76,7 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
     lifelineFd: env.WARMLANE_LIFELINE_FD ?? null,
     bodyLimitBytes: env.WARMLANE_BODY_LIMIT,
     bodiesInFlightBytes: env.WARMLANE_BODIES_IN_FLIGHT,
+    classLimit: { jobs: env.WARMLANE_CLASS_JOBS, bytes: env.WARMLANE_CLASS_BYTES },
   };
 }
 

@@ -65,6 +65,7 @@ export class ApiParts {
       blobRedis: blobs,
       sameRedis: config.redisUrl === config.blobRedisUrl,
       blobLimitBytes: BLOB_LIMIT_BYTES,
+      classLimit: config.classLimit,
       logger: log,
     });
     this.coordinator = new WarmupCoordinator({

@@ -22,6 +22,11 @@ export interface StoredInputs {
   writing: Promise<unknown> | null;
 }
 
+/** Bytes of the inputs, wherever they lie. */
+export function bytesOf(inputs: readonly InputTensor[]): number {
+  return inputs.reduce((sum, input) => sum + (isBlobTensor(input) ? input.blob.bytes : input.data.byteLength), 0);
+}
+
 /** True where the inputs travel inside the job: 8 kB in sum. */
 export function fitInline(inputs: readonly InputTensor[]): boolean {
   let bytes = 0;

@@ -26,6 +26,7 @@ import type { Redis } from 'ioredis';
 import { closeWithin } from '../close-within.js';
 import { QueueCache } from '../queue-cache.js';
 import { HTTP_ANSWER_BLOB_TTL_MS } from '../settings.js';
+import { CLASS_LIMIT, type ClassLimit, ClassLimits } from './class-limits.js';
 import { HolderWatch } from './holder-watch.js';
 import { InputBlobs } from './input-blobs.js';
 import { ModelCache, type ServableModel } from './model-cache.js';
@@ -72,6 +73,8 @@ export interface ProducerOptions {
   sameRedis: boolean;
   /** Most bytes that tensors in flight may take together. */
   blobLimitBytes: number;
+  /** What may wait for one shape class; {@link CLASS_LIMIT} by default. */
+  classLimit?: ClassLimit;
   logger?: RedisLogger;
 }
 
@@ -126,6 +129,7 @@ export class Producer {
       models: this.#models,
       routes: this.#routes,
       queues: this.#queues,
+      limits: new ClassLimits(options.classLimit ?? CLASS_LIMIT),
       blobs: new InputBlobs(near, this.#blobs, (error) =>
         logger?.warn({ error: String(error) }, 'a tensor could not be deleted; it expires by itself'),
       ),

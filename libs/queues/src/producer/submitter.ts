@@ -2,9 +2,10 @@ import { type ClassJob, checkOutputs, newId, WarmlaneError } from '@warmlane/con
 import { type Answer, coldQueueName, type RedisClock, type ReplyReader } from '@warmlane/redis';
 import type { QueueCache } from '../queue-cache.js';
 import { BLOB_MARGIN_MS } from '../settings.js';
+import type { ClassLimits } from './class-limits.js';
 import type { InputBlobs } from './input-blobs.js';
-import { fitInline, type InputTensor, inlineInputs, type StoredInputs, storeInputs } from './job-tensors.js';
-import type { ModelCache } from './model-cache.js';
+import { bytesOf, fitInline, type InputTensor, inlineInputs, type StoredInputs, storeInputs } from './job-tensors.js';
+import type { ModelCache, ServableModel } from './model-cache.js';
 import type { Patience } from './patience.js';
 import type { Pending, PendingRequests } from './pending.js';
 import type { Route, RouteTable } from './route-table.js';
@@ -20,6 +21,7 @@ export interface SubmitterDeps {
   models: ModelCache;
   routes: RouteTable;
   queues: QueueCache<ClassJob>;
+  limits: ClassLimits;
   blobs: InputBlobs;
   replies: ReplyReader;
   pending: PendingRequests;
@@ -36,6 +38,18 @@ export interface Submitted {
   answer: Answer;
 }
 
+/** A checked request and where it goes. */
+interface Routed {
+  model: ServableModel;
+  key: string;
+  inputs: InputTensor[];
+  outputs: string[];
+  route: Route;
+  /** Both Redis TIME in ms. */
+  deadlineAt: number;
+  now: number;
+}
+
 /** Takes one request from check to answer: validate, route, store the inputs, add the job, wait. */
 export class Submitter {
   constructor(private readonly deps: SubmitterDeps) {}
@@ -45,7 +59,7 @@ export class Submitter {
    * `overloaded`, `redis-away` (not accepted), `deadline-exceeded`, `canceled`.
    */
   async submit(submission: Submission): Promise<Submitted> {
-    const { patience, models, routes, clock } = this.deps;
+    const { patience, models, routes, clock, queues } = this.deps;
     patience.refuseIfAway();
     refuseIfAborted(submission.signal);
     const found = models.get(submission.model, submission.version);
@@ -61,9 +75,22 @@ export class Submitter {
     const route = looked instanceof Promise ? await patience.within(looked) : looked;
     const now = clock.now();
     const deadlineAt = resume?.deadlineAt ?? now + submission.deadlineMs;
+    if (deadlineAt <= now) throw deadlineExceeded();
+    // What was accepted before is not refused now.
+    const admitted =
+      resume?.again === true ? () => undefined : this.deps.limits.admit(queues.get(route.queue), bytesOf(inputs));
+    try {
+      if (resume !== null) await patience.within(resume.onRouted(route.queue, deadlineAt));
+      return await this.#send(submission, { model, key, inputs, outputs, route, deadlineAt, now });
+    } finally {
+      admitted();
+    }
+  }
+
+  async #send(submission: Submission, routed: Routed): Promise<Submitted> {
+    const { model, key, inputs, outputs, route, deadlineAt, now } = routed;
+    const { resume } = submission;
     const leftMs = deadlineAt - now;
-    if (leftMs <= 0) throw deadlineExceeded();
-    if (resume !== null) await patience.within(resume.onRouted(route.queue, deadlineAt));
     const stored = await this.#store(inputs, leftMs + BLOB_MARGIN_MS);
     let left = false;
     try {
