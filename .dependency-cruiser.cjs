@@ -26,7 +26,14 @@ module.exports = {
       'libs/process',
     ]),
     only('apps/reference', ['libs/contracts', 'libs/ipc', 'libs/observability', 'libs/process']),
-    only('apps/runtime', ['libs/contracts', 'libs/ipc', 'libs/ort', 'libs/observability', 'libs/process']),
+    only('apps/runtime', [
+      'libs/contracts',
+      'libs/ipc',
+      'libs/lanes',
+      'libs/ort',
+      'libs/observability',
+      'libs/process',
+    ]),
     only('apps/worker', [
       'libs/contracts',
       'libs/ipc',

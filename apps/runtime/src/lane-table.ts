@@ -6,9 +6,10 @@ import {
   type RuntimeMethods,
   WarmlaneError,
 } from '@warmlane/contracts';
-import { type Capture, LaneSession, type OrtRuntime, readModelMetadata } from '@warmlane/ort';
+import { type Capture, LaneSession, OrtError, type OrtRuntime, readModelMetadata } from '@warmlane/ort';
 import type { Device } from './device.js';
 import type { Gate } from './gate.js';
+import type { WeightLease, WeightStore } from './weight-store.js';
 
 type Method<K extends keyof RuntimeMethods> = (
   params: RuntimeMethods[K]['params'],
@@ -16,6 +17,7 @@ type Method<K extends keyof RuntimeMethods> = (
 
 interface Lane {
   session: LaneSession;
+  weights: WeightLease | null;
   /** Inputs of the first run until the capture is over: a capture that failed starts anew with them. */
   firstInputs: NamedTensor[];
 }
@@ -36,6 +38,7 @@ export class LaneTable {
     private readonly runtime: OrtRuntime,
     private readonly device: Device,
     private readonly gate: Gate,
+    private readonly weights: WeightStore,
   ) {}
 
   create = async (params: CreateLaneParams): Promise<RuntimeMethods['lane.create']['result']> => {
@@ -47,25 +50,55 @@ export class LaneTable {
     try {
       const provider = chooseProvider(params.providers, params.fallback, this.device.provider);
       const begun = performance.now();
-      const session = await this.gate.shared(async () =>
-        LaneSession.create(this.runtime, {
-          model: { path: params.model.path },
-          provider,
-          fallback: params.fallback,
-          options: params.options,
-          metadata: await this.#metadataOf(params.model),
-          inputs: params.inputs,
-          outputs: params.outputs,
-          ...(provider === 'cuda' && this.device.cuda !== null ? { cuda: this.device.cuda } : {}),
-        }),
-      );
+      const { session, weights, reason } = await this.#open(params, provider);
       const createMs = performance.now() - begun;
-      this.#lanes.set(id, { session, firstInputs: [] });
-      return { createMs, optionsParsed: { ...session.optionsParsed }, placement: { ...session.placement } };
+      this.#lanes.set(id, { session, weights, firstInputs: [] });
+      return {
+        createMs,
+        optionsParsed: { ...session.optionsParsed },
+        placement: { ...session.placement },
+        weights: { sharedBytes: weights?.bytes ?? 0, reason },
+      };
     } finally {
       this.#creating.delete(id);
     }
   };
+
+  /** With the weights that the lanes of its model share, or with its own and why. */
+  async #open(
+    params: CreateLaneParams,
+    provider: ProviderName,
+  ): Promise<{ session: LaneSession; weights: WeightLease | null; reason: string }> {
+    const { model, options, weightsFolder: folder } = params;
+    if (folder === undefined) return { session: await this.#session(params, provider), weights: null, reason: '' };
+    let weights: WeightLease | null = null;
+    try {
+      weights = await this.weights.lease({ model, provider, options, folder });
+      const session = await this.#session(params, provider, weights);
+      return { session, weights, reason: weights.reason };
+    } catch (error) {
+      weights?.close();
+      if (!mayGoAlone(error)) throw error;
+      const reason = `not shared: ${error instanceof Error ? error.message : String(error)}`;
+      return { session: await this.#session(params, provider), weights: null, reason };
+    }
+  }
+
+  #session(params: CreateLaneParams, provider: ProviderName, weights?: WeightLease): Promise<LaneSession> {
+    return this.gate.shared(async () =>
+      LaneSession.create(this.runtime, {
+        model: { path: weights?.path ?? params.model.path },
+        provider,
+        fallback: params.fallback,
+        options: params.options,
+        metadata: await this.#metadataOf(params.model),
+        inputs: params.inputs,
+        outputs: params.outputs,
+        ...(provider === 'cuda' && this.device.cuda !== null ? { cuda: this.device.cuda } : {}),
+        ...(weights === undefined ? {} : { weights }),
+      }),
+    );
+  }
 
   first: Method<'lane.first'> = async ({ lane: id, inputs }) => {
     const lane = this.#lane(id);
@@ -122,7 +155,11 @@ export class LaneTable {
     return {};
   };
 
-  memory: Method<'lane.memory'> = ({ lane: id }) => ({ bytes: this.#lane(id).session.memoryBytes() });
+  memory: Method<'lane.memory'> = ({ lane: id }) => {
+    const { session, weights } = this.#lane(id);
+    const held = weights === null ? null : { key: weights.key, bytes: weights.bytes };
+    return { bytes: session.memoryBytes(), weights: held };
+  };
 
   /** Releases all lanes, in the order of their creation. */
   close(): void {
@@ -167,6 +204,11 @@ export function chooseProvider(
     );
   }
   return chosen;
+}
+
+/** Whether a lane that failed with shared weights is worth a try without: not where memory or the device is the matter. */
+function mayGoAlone(error: unknown): boolean {
+  return !(error instanceof OrtError && (error.reason === 'out-of-memory' || error.poisonsProcess));
 }
 
 function resultOf({ captureMs, graph }: Capture): RuntimeMethods['lane.capture']['result'] {

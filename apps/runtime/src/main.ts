@@ -18,6 +18,7 @@ import { guarded } from './guard.js';
 import { LaneTable } from './lane-table.js';
 import { PlainSessions } from './plain-sessions.js';
 import { dieWithParent } from './process-control.js';
+import { WeightStore } from './weight-store.js';
 
 /** How much ONNX Runtime itself writes to stderr, by our level; else its errors only. */
 const ORT_SEVERITY: Partial<Record<string, Start['logSeverity']>> = { trace: 0, debug: 2 };
@@ -102,7 +103,7 @@ function serve(channel: RuntimeChannel, runtime: OrtRuntime, device: Device): vo
       return () => clearTimeout(timer);
     },
   });
-  const lanes = new LaneTable(runtime, device, gate);
+  const lanes = new LaneTable(runtime, device, gate, new WeightStore(runtime, device));
   const plain = new PlainSessions(runtime, device, gate);
   const handle = <K extends keyof RuntimeMethods>(method: K, handler: Handler<K>, options: HandleOptions = {}): void =>
     channel.handle(

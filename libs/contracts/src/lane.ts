@@ -84,6 +84,11 @@ export const warmRecordSchema = z.object({
   batch: batchProofSchema.optional(),
   /** Whether smaller requests may be padded to its shape; absent where nothing is padded to it. */
   padding: paddingProofSchema.optional(),
+  /**
+   * Bytes of weights that it holds together with the other lanes of its model on the device, beside `memoryBytes`; and
+   * why none, or why a lane still reads them from disk.
+   */
+  weights: z.object({ sharedBytes: z.number(), reason: z.string() }).optional(),
   /** Digest of the environment fingerprint. */
   environment: z.string(),
   /** ISO 8601. */

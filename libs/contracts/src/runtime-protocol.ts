@@ -41,12 +41,25 @@ export interface CreateLaneParams {
   /** In the model's order, concrete dims. */
   inputs: TensorSpec[];
   outputs: string[];
+  /**
+   * Folder where a model is prepared so that its lanes share their weights; kept from one runtime to the next. Without
+   * it the lane has weights of its own.
+   */
+  weightsFolder?: string | undefined;
 }
 
 export interface CreateLaneResult {
   createMs: number;
   optionsParsed: Record<string, string>;
   placement: Record<string, number>;
+  /** Bytes of weights that it shares with the other lanes of its model; why not, or not fully, where it says so. */
+  weights: { sharedBytes: number; reason: string };
+}
+
+/** Weights that several lanes hold together: `key` tells which lanes, `bytes` count once for all of them. */
+export interface HeldWeights {
+  key: string;
+  bytes: number;
 }
 
 export interface LaneRun {
@@ -123,8 +136,8 @@ export interface RuntimeMethods {
    */
   'lane.items': { params: LaneItemsParams; result: LaneItemsRun };
   'lane.release': { params: { lane: string }; result: Record<string, never> };
-  /** Bytes held by the lane's session and buffers. */
-  'lane.memory': { params: { lane: string }; result: { bytes: number } };
+  /** Bytes held by the lane's session and buffers alone, and the weights that it shares; null for none. */
+  'lane.memory': { params: { lane: string }; result: { bytes: number; weights: HeldWeights | null } };
   /** A run on a plain session that takes any shape: throw-away shapes of the revisit, CUDA fallback. On a pool thread. */
   'plain.run': { params: PlainRunParams; result: LaneRun };
   'plain.release': { params: { session: string }; result: Record<string, never> };

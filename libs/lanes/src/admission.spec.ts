@@ -6,9 +6,35 @@ const request = (lane: string, mib: number, over: Partial<AdmissionRequest> = {}
   lane,
   model: 'rec',
   bytes: mib * MIB,
+  weights: null,
   modelCap: null,
   successor: false,
   ...over,
+});
+
+describe('weights that lanes share', () => {
+  const shared = { weights: { key: 'rec', bytes: 50 * MIB } };
+
+  it('count once, also against the cap of the model, and leave with the last lane', () => {
+    const budget = new MemoryBudget(100 * MIB);
+    const cap = { ...shared, modelCap: 61 * MIB };
+    expect(budget.admit(request('a', 5, cap))).toEqual({ admitted: true });
+    expect(budget.used).toBe(55 * MIB);
+    expect(budget.admit(request('b', 5, cap))).toEqual({ admitted: true });
+    expect([budget.used, budget.ofModel('rec')]).toEqual([60 * MIB, 60 * MIB]);
+    expect(budget.admit(request('c', 5, cap))).toMatchObject({ admitted: false, never: false });
+    budget.release('a', 5 * MIB);
+    expect([budget.used, budget.lost]).toEqual([55 * MIB, 0]);
+    budget.release('b', 15 * MIB);
+    expect([budget.used, budget.lost]).toEqual([0, 40 * MIB]);
+  });
+
+  it('count for the first lane, which is refused for good where they alone are too much', () => {
+    const budget = new MemoryBudget(40 * MIB);
+    const refused = budget.admit(request('a', 5, shared));
+    expect(refused).toMatchObject({ admitted: false, never: true, reason: expect.stringContaining('55 MiB') });
+    expect(budget.used).toBe(0);
+  });
 });
 
 describe('MemoryBudget', () => {

@@ -4,7 +4,7 @@ export { HostBuffer, type HostMemory } from './native/host-buffer.js';
 export { OrtError, type OrtReason } from './native/ort-error.js';
 export type { AllocatorStats } from './session/allocator-stats.js';
 export { cudaProblem, type Gpu, hasNvidiaDevice, listGpus, nvidiaDriverVersion } from './session/devices.js';
-export type { LaneSpec } from './session/lane-factory.js';
+export type { LaneSpec, LaneWeights } from './session/lane-factory.js';
 export type { Capture, FirstRun, LaneSessionPort, RunResult } from './session/lane-port.js';
 export { LaneSession } from './session/lane-session.js';
 export { OrtRuntime, type OrtRuntimeOptions } from './session/ort-runtime.js';
@@ -18,4 +18,5 @@ export {
   readModelMetadata,
   type SessionSpec,
 } from './session/session.js';
+export { OPTIMIZED_MODEL, SharedWeights, type WeightSource, writeOptimizedModel } from './session/shared-weights.js';
 export { TensorValue } from './session/tensor-value.js';

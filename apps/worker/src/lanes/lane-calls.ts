@@ -1,4 +1,5 @@
 import type { LaneRun, NamedTensor, RuntimeMethods } from '@warmlane/contracts';
+import type { LaneHolding } from '@warmlane/lanes';
 import { LIMITS, MEASURE, runsLimitMs } from '../limits.js';
 import type { HeldVersion } from '../models/held-version.js';
 import type { Lane } from './lane.js';
@@ -23,10 +24,15 @@ export class LaneCalls {
     private readonly lane: Lane,
   ) {}
 
-  create(): Promise<RuntimeMethods['lane.create']['result']> {
+  /** @param weightsFolder where models are prepared for lanes that share weights; undefined: weights of its own */
+  async create(weightsFolder: string | undefined): Promise<RuntimeMethods['lane.create']['result']> {
     const { held, providers, fallback, options, inputs, outputs } = this.lane.spec;
-    const params = { lane: this.lane.id, model: modelParams(held), providers, fallback, options, inputs, outputs };
-    return this.host.call('lane.create', params, { timeoutMs: LIMITS.create });
+    const model = modelParams(held);
+    const params = { lane: this.lane.id, model, providers, fallback, options, inputs, outputs, weightsFolder };
+    this.lane.sharesWeights = weightsFolder !== undefined;
+    const created = await this.host.call('lane.create', params, { timeoutMs: LIMITS.create });
+    this.lane.sharesWeights = created.weights.sharedBytes > 0;
+    return created;
   }
 
   async first(inputs: NamedTensor[]): Promise<RuntimeMethods['lane.first']['result']> {
@@ -59,8 +65,8 @@ export class LaneCalls {
     return this.host.call('lane.run', { lane: this.lane.id, inputs, outputs, poison: false }, { timeoutMs });
   }
 
-  async memory(): Promise<number> {
-    return (await this.host.call('lane.memory', { lane: this.lane.id }, { timeoutMs: LIMITS.memory })).bytes;
+  memory(): Promise<LaneHolding> {
+    return this.host.call('lane.memory', { lane: this.lane.id }, { timeoutMs: LIMITS.memory });
   }
 
   async release(): Promise<void> {

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { WarmlaneError } from '@warmlane/contracts';
-import { judgeDeath, type Suspicion } from '@warmlane/lanes';
+import { judgeDeath, type LaneHolding, type Suspicion } from '@warmlane/lanes';
 import type { Logger } from '@warmlane/observability';
 import { IdentityService } from '../identity/identity.service.js';
 import { LOGGER } from '../logger.js';
@@ -53,10 +53,10 @@ export class LaneFailures {
   }
 
   /** Books memory; throws where it is not there. */
-  admit(lane: Lane, bytes: number): void {
+  admit(lane: Lane, holding: LaneHolding): void {
     const { id, model, spec } = lane;
     const successor = this.registry.servingAt(lane.place) !== null;
-    const request = { lane: id, model, bytes, modelCap: spec.memoryCap, successor };
+    const request = { lane: id, model, ...holding, modelCap: spec.memoryCap, successor };
     const admission = this.memory.budget.admit(request);
     if (!admission.admitted) throw new NoMemory(admission.reason, admission.never);
   }
@@ -93,6 +93,8 @@ export class LaneFailures {
     const process = where === 'trial' ? 'a disposable runtime' : 'the runtime';
     const verdict = judgeDeath(lane.suspicion, { where, external: death.external });
     if (verdict.verdict === 'trial-first') {
+      // Sharing may have been what ended it: it goes without from here on.
+      if (lane.sharesWeights) lane.ownWeights = `not shared: ${process} ended with shared weights: ${death.reason}`;
       await this.suspect(lane, verdict.suspicion, `${process} ended in its step: ${death.reason}`);
       return;
     }

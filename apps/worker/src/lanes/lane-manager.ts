@@ -187,10 +187,10 @@ export class LaneManager implements LanesPort {
 
   private hasRoomNow(lane: Lane): boolean {
     if (!lane.wantsMemory) return false;
-    const bytes = this.memory.known(lane);
-    if (bytes === null) return false;
+    const holding = this.memory.known(lane);
+    if (holding === null) return false;
     const { model, spec } = lane;
-    return this.memory.budget.fits({ lane: lane.id, model, bytes, modelCap: spec.memoryCap, successor: false });
+    return this.memory.budget.fits({ lane: lane.id, model, ...holding, modelCap: spec.memoryCap, successor: false });
   }
 
   /** Ends lanes: serving ones drain, warming ones stop at their next step, the others are forgotten. Goes on by itself. */

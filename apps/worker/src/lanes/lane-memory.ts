@@ -3,7 +3,7 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Inject, Injectable } from '@nestjs/common';
 import { newId } from '@warmlane/contracts';
-import { MemoryBudget } from '@warmlane/lanes';
+import { type LaneHolding, MemoryBudget } from '@warmlane/lanes';
 import type { Logger } from '@warmlane/observability';
 import { z } from 'zod';
 import { LOGGER } from '../logger.js';
@@ -15,14 +15,19 @@ const DEFAULT_SHARE = 0.8;
 /** On the CPU unknown lanes are measured beforehand only while less than this share of the budget is left. */
 const ROOMY_SHARE = 0.5;
 
-const fileSchema = z.record(z.string(), z.number().int().min(0));
+const bytesSchema = z.number().int().min(0);
+const holdingSchema = z.object({
+  bytes: bytesSchema,
+  weights: z.object({ key: z.string(), bytes: bytesSchema }).nullable(),
+});
+const fileSchema = z.record(z.string(), holdingSchema);
 
 /** The device's budget, and what lanes were measured to need, also by earlier lives of the worker. */
 @Injectable()
 export class LaneMemory {
   private ledger = new MemoryBudget(0);
-  /** Bytes by what a lane is made from: the same lane made again needs the same. */
-  private measured = new Map<string, number>();
+  /** By what a lane is made from: the same lane made again needs the same. */
+  private measured = new Map<string, LaneHolding>();
   private file: string | null = null;
 
   constructor(
@@ -44,15 +49,20 @@ export class LaneMemory {
     this.measured = await readMeasured(this.file);
   }
 
-  known(lane: Lane): number | null {
+  known(lane: Lane): LaneHolding | null {
     return this.measured.get(keyOf(lane)) ?? null;
   }
 
+  /** Where the lane's model is prepared to share its weights; undefined for a lane that must have its own. */
+  weightsFolder(lane: Lane): string | undefined {
+    return lane.ownWeights === null ? join(this.config.data, 'weights') : undefined;
+  }
+
   /** Keeps it, on disk too; a disk that refuses costs only the measurement after the next start. */
-  async learn(lane: Lane, bytes: number): Promise<void> {
+  async learn(lane: Lane, holding: LaneHolding): Promise<void> {
     const key = keyOf(lane);
-    if (this.measured.get(key) === bytes) return;
-    this.measured.set(key, bytes);
+    if (JSON.stringify(this.measured.get(key)) === JSON.stringify(holding)) return;
+    this.measured.set(key, holding);
     if (this.file === null) return;
     try {
       await writeMeasured(this.file, this.measured);
@@ -75,12 +85,13 @@ export class LaneMemory {
 }
 
 function keyOf(lane: Lane): string {
-  const text = [lane.spec.held.files.digest, lane.shapeKey, optionsKeyOf(lane.spec)].join('\n');
+  const weights = lane.ownWeights === null ? 'shared' : 'own';
+  const text = [lane.spec.held.files.digest, lane.shapeKey, optionsKeyOf(lane.spec), weights].join('\n');
   return createHash('sha256').update(text).digest('hex');
 }
 
 /** A file that is not there, or not of this form, knows nothing. */
-async function readMeasured(file: string): Promise<Map<string, number>> {
+async function readMeasured(file: string): Promise<Map<string, LaneHolding>> {
   try {
     return new Map(Object.entries(fileSchema.parse(JSON.parse(await readFile(file, 'utf8')))));
   } catch {
@@ -89,8 +100,8 @@ async function readMeasured(file: string): Promise<Map<string, number>> {
 }
 
 /** Workers of one machine share the folder: what another noted is kept, and no reader sees half a file. */
-async function writeMeasured(file: string, measured: Map<string, number>): Promise<void> {
-  for (const [key, bytes] of await readMeasured(file)) if (!measured.has(key)) measured.set(key, bytes);
+async function writeMeasured(file: string, measured: Map<string, LaneHolding>): Promise<void> {
+  for (const [key, held] of await readMeasured(file)) if (!measured.has(key)) measured.set(key, held);
   const aside = `${file}.${newId()}`;
   await mkdir(join(file, '..'), { recursive: true });
   try {

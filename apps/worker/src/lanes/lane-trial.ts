@@ -1,9 +1,11 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { LaneRun, NamedTensor } from '@warmlane/contracts';
+import type { LaneHolding } from '@warmlane/lanes';
 import { LIMITS } from '../limits.js';
 import { TRIALS, type TrialRuntime, type TrialsPort } from '../ports.js';
 import type { Lane, LaneSpec } from './lane.js';
 import { LaneCalls, modelParams } from './lane-calls.js';
+import { LaneMemory } from './lane-memory.js';
 import { LaneRecords } from './lane-records.js';
 import { Verifier } from './verifier.js';
 
@@ -17,14 +19,15 @@ export class LaneTrial {
     @Inject(TRIALS) private readonly trials: TrialsPort,
     @Inject(LaneRecords) private readonly records: LaneRecords,
     @Inject(Verifier) private readonly verifier: Verifier,
+    @Inject(LaneMemory) private readonly memory: LaneMemory,
   ) {}
 
   /**
-   * Every step that may kill a process, once. @returns the bytes that the lane holds. Rejects with
+   * Every step that may kill a process, once. @returns what the lane holds. Rejects with
    * `isProcessDeath` where it killed the process.
    * @param alone in a process of its own, for a lane under suspicion; else in one that measures lane after lane
    */
-  async tryLane(lane: Lane, { alone }: { alone: boolean }): Promise<number> {
+  async tryLane(lane: Lane, { alone }: { alone: boolean }): Promise<LaneHolding> {
     if (alone) {
       await using trial = await this.trials.open();
       return await this.steps(lane, trial);
@@ -46,22 +49,22 @@ export class LaneTrial {
     await shared?.[Symbol.asyncDispose]();
   }
 
-  private async steps(lane: Lane, trial: TrialRuntime): Promise<number> {
+  private async steps(lane: Lane, trial: TrialRuntime): Promise<LaneHolding> {
     const { samples } = await this.verifier.samplesOf(lane.spec.held, lane.spec.inputs);
     const inputs = samples[0]?.inputs ?? [];
     const calls = new LaneCalls(trial, lane);
     await this.records.openStep(lane, 'create');
-    await calls.create();
+    await calls.create(this.memory.weightsFolder(lane));
     await this.records.openStep(lane, 'first');
     await calls.first(inputs);
     await this.records.openStep(lane, 'capture');
     await calls.capture();
     await this.records.openStep(lane, 'measure');
     await calls.run(inputs, null);
-    const bytes = await calls.memory();
+    const holding = await calls.memory();
     await calls.release();
     await this.records.closeStep(lane);
-    return bytes;
+    return holding;
   }
 
   /** One request's inputs alone, with the options of the model. Rejects with `isProcessDeath` as well. */

@@ -57,7 +57,7 @@ export class LaneWarmer {
     const first = sampleSet.samples[0]?.inputs ?? [];
 
     await this.step(lane, signal, 'CREATING', 'create');
-    const created = await calls.create();
+    const created = await calls.create(this.memory.weightsFolder(lane));
     await this.step(lane, signal, 'SEARCHING', 'first');
     const { firstMs } = await calls.first(first);
     await this.step(lane, signal, 'CAPTURING', 'capture');
@@ -76,11 +76,13 @@ export class LaneWarmer {
       revisit = await this.revisitor.revisit(lane);
     }
     const again = await this.verify(lane, calls, { ...sampleSet, samples: sampleSet.samples.slice(0, 1) });
-    const memoryBytes = await calls.memory();
+    const holding = await calls.memory();
     await this.records.closeStep(lane);
     const worst = again.relativeError > verdict.relativeError ? again : verdict;
-    await this.memory.learn(lane, memoryBytes);
-    return this.record({ created, firstMs, captureMs, graph, steady, revisit, worst, sampleSet, memoryBytes });
+    await this.memory.learn(lane, holding);
+    const weights = weightsOf(lane, created);
+    const memoryBytes = holding.bytes;
+    return this.record({ created, firstMs, captureMs, graph, steady, revisit, worst, sampleSet, memoryBytes, weights });
   }
 
   /** The numbers of a lane against the reference's. Throws where they are wrong. */
@@ -88,8 +90,14 @@ export class LaneWarmer {
     const verdict = await this.verifier.verify(lane.spec.held, sampleSet.samples, precisionOf(lane.spec), (inputs) =>
       calls.poisoned(inputs),
     );
-    if (!verdict.right) throw new WrongNumbers(verdict.reason);
-    return verdict;
+    if (verdict.right) return verdict;
+    if (!lane.sharesWeights) throw new WrongNumbers(verdict.reason);
+    // Sharing may be the reason: once more without. What has a cause is tried again.
+    lane.ownWeights = `not shared: ${verdict.reason}`;
+    const cause = new WrongNumbers(verdict.reason);
+    throw new WarmlaneError('internal', `${verdict.reason}, with shared weights`, 'It is warmed with its own.', {
+      cause,
+    });
   }
 
   private async measure(calls: LaneCalls, inputs: Parameters<LaneCalls['measure']>[0]): Promise<Steady> {
@@ -118,8 +126,9 @@ export class LaneWarmer {
     worst: Verdict;
     sampleSet: SampleSet;
     memoryBytes: number;
+    weights: NonNullable<WarmRecord['weights']>;
   }): WarmRecord {
-    const { created, firstMs, captureMs, graph, steady, revisit, worst, sampleSet, memoryBytes } = found;
+    const { created, firstMs, captureMs, graph, steady, revisit, worst, sampleSet, memoryBytes, weights } = found;
     return {
       firstMs,
       createMs: created.createMs,
@@ -136,8 +145,14 @@ export class LaneWarmer {
       placement: created.placement,
       graph,
       memoryBytes,
+      weights,
       environment: this.identity.environment,
       verifiedAt: new Date().toISOString(),
     };
   }
+}
+
+/** What the record says of shared weights: those that must not be shared say why. */
+function weightsOf(lane: Lane, { weights }: CreateLaneResult): NonNullable<WarmRecord['weights']> {
+  return lane.ownWeights === null ? weights : { sharedBytes: 0, reason: lane.ownWeights };
 }

@@ -51,6 +51,10 @@ export class Lane {
   retries = 0;
   /** True while it is FAILED for want of memory: tried again when some is given back. */
   wantsMemory = false;
+  /** Whether its session was made, or was being made, with weights that it shares with other lanes. */
+  sharesWeights = false;
+  /** Why it must have weights of its own; null where it may share them. */
+  ownWeights: string | null = null;
   /** Its last first run, ms; 0 before. */
   firstMs = 0;
   /** Runs served, for the order of re-warming. */

@@ -111,7 +111,7 @@ export class WarmQueue {
       await this.tryFirst(lane, where);
       this.admit(lane);
       lane.record = await this.warmer.warm(lane);
-      await this.readmit(lane, lane.record.memoryBytes);
+      await this.readmit(lane);
       await this.enter(lane, life);
     } catch (thrown) {
       await this.failures.handle(lane, thrown, { life, where: where.process });
@@ -134,13 +134,13 @@ export class WarmQueue {
 
   /** Throws where the memory for it is not there. A lane that is not known yet is booked once it is measured. */
   private admit(lane: Lane): void {
-    const bytes = this.memory.known(lane);
-    if (bytes !== null) this.failures.admit(lane, bytes);
+    const holding = this.memory.known(lane);
+    if (holding !== null) this.failures.admit(lane, holding);
   }
 
-  private async readmit(lane: Lane, bytes: number): Promise<void> {
+  private async readmit(lane: Lane): Promise<void> {
     try {
-      this.failures.admit(lane, bytes);
+      this.admit(lane);
     } catch (thrown) {
       await new LaneCalls(this.runtime, lane).release().catch(() => undefined);
       throw thrown;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { externalDataModel, loopModel, sqrtModel } from '@warmlane/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { externalLocations } from './onnx-external.js';
+import { externalLocationsOf } from './onnx-external.js';
 import { scanRepository } from './repository-scan.js';
 import { insidePath, isUntouched, readVersionFiles } from './version-folder.js';
 
@@ -20,13 +20,13 @@ afterEach(() => rm(root, { recursive: true, force: true }));
 const put = (name: string, data: Uint8Array | string) => writeFile(join(folder, name), data);
 const sha256 = (data: Uint8Array | string) => createHash('sha256').update(data).digest('hex');
 
-describe('externalLocations', () => {
+describe('externalLocationsOf', () => {
   it('finds the files that initialisers name, and none in a model without', async () => {
     await put('model.onnx', externalDataModel('weights/a b.bin').model);
-    expect(await externalLocations(join(folder, 'model.onnx'))).toEqual(['weights/a b.bin']);
+    expect(await externalLocationsOf(join(folder, 'model.onnx'))).toEqual(['weights/a b.bin']);
     for (const bytes of [sqrtModel(), loopModel()]) {
       await put('model.onnx', bytes);
-      expect(await externalLocations(join(folder, 'model.onnx'))).toEqual([]);
+      expect(await externalLocationsOf(join(folder, 'model.onnx'))).toEqual([]);
     }
   });
 
@@ -34,7 +34,7 @@ describe('externalLocations', () => {
     const whole = Buffer.from(externalDataModel('w.bin').model);
     for (const damaged of [Buffer.alloc(0), Buffer.from('hello'), Buffer.alloc(64, 0xff), whole.subarray(0, 40)]) {
       await put('model.onnx', damaged);
-      expect(await externalLocations(join(folder, 'model.onnx'))).toEqual([]);
+      expect(await externalLocationsOf(join(folder, 'model.onnx'))).toEqual([]);
     }
   });
 });

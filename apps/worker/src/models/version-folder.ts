@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { readFile, realpath, stat } from 'node:fs/promises';
 import { isAbsolute, join, relative, sep } from 'node:path';
 import { WarmlaneError } from '@warmlane/contracts';
-import { externalLocations } from './onnx-external.js';
+import { externalLocationsOf } from './onnx-external.js';
 
 const MODEL_FILE = 'model.onnx';
 export const CONFIG_FILE = 'warmlane.yaml';
@@ -68,7 +68,7 @@ export async function readVersionFiles(folder: string): Promise<VersionFiles> {
     throw new WarmlaneError('bad-request', `${MODEL_FILE} is missing`, `Put it into ${folder}.`);
   }
   const stamps = [await stampFile(MODEL_FILE, modelPath)];
-  for (const name of (await externalLocations(modelPath)).sort()) {
+  for (const name of (await externalLocationsOf(modelPath)).sort()) {
     const path = await insidePath(folder, name);
     if (path !== null) stamps.push(await stampFile(name, path));
   }

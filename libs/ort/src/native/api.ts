@@ -78,6 +78,20 @@ function bindApi(address: (name: ApiFunction) => bigint) {
         out: Out<Pointer<'Session'>>,
       ]
     >('CreateSessionFromArray', P, P, 'size_t', P, OUT_POINTER),
+    createSessionWithPrepacked: status<
+      [
+        env: Pointer<'Env'>,
+        path: string,
+        options: Pointer<'SessionOptions'>,
+        container: Pointer<'PrepackedWeights'>,
+        out: Out<Pointer<'Session'>>,
+      ]
+    >('CreateSessionWithPrepackedWeightsContainer', P, 'str', P, P, OUT_POINTER),
+    createPrepackedWeights: status<[out: Out<Pointer<'PrepackedWeights'>>]>(
+      'CreatePrepackedWeightsContainer',
+      OUT_POINTER,
+    ),
+    releasePrepackedWeights: release<'PrepackedWeights'>('ReleasePrepackedWeightsContainer'),
     releaseSession: release<'Session'>('ReleaseSession'),
 
     createSessionOptions: status<[out: Out<Pointer<'SessionOptions'>>]>('CreateSessionOptions', OUT_POINTER),

@@ -56,6 +56,8 @@ export type RunOptionsHandle = Handle<'RunOptions'>;
 export type ValueHandle = Handle<'Value'>;
 export type BindingHandle = Handle<'IoBinding'>;
 export type MemoryInfoHandle = Handle<'MemoryInfo'>;
+/** What the sessions of one model on the CPU have laid out anew for their kernels, once for all. */
+export type PrepackedHandle = Handle<'PrepackedWeights'>;
 export type CudaOptionsHandle = Handle<'CudaProviderOptions'>;
 
 /** Closes all in the given order, every one even if one throws; the first error is thrown at the end. */

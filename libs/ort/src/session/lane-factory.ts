@@ -1,12 +1,13 @@
 import type { ModelMetadata, ParsedOptions, ProviderName, TensorSpec } from '@warmlane/contracts';
 import type { CudaRuntime } from '../native/cuda-runtime.js';
+import type { PrepackedHandle } from '../native/handle.js';
 import { OrtError, type OrtReason } from '../native/ort-error.js';
 import { CudaLaneMemory } from './cuda-lane-memory.js';
 import { CpuLaneMemory } from './lane-memory.js';
 import { type LaneMemories, LaneParts, type LaneShape } from './lane-parts.js';
 import type { OrtRuntime } from './ort-runtime.js';
 import { createSession, type ModelSource, NO_OPTIONS, type OrtSession } from './session.js';
-import type { TensorValue } from './tensor-value.js';
+import type { SharedValue } from './tensor-value.js';
 import { freeDimensionsOf, pickOutputs } from './tensors.js';
 
 export interface LaneSpec {
@@ -24,11 +25,15 @@ export interface LaneSpec {
   outputs?: readonly string[];
   /** CUDA only: the device and who copies. It must outlive the lane. */
   cuda?: CudaRuntime;
-  /**
-   * Values that stand in for initialisers of the model, by name; they must outlive the lane. ONNX Runtime takes a name
-   * that the model does not have in silence.
-   */
-  initializers?: ReadonlyMap<string, TensorValue>;
+  /** Weights that its model has in common with other lanes; closed by the lane once its session is released. */
+  weights?: LaneWeights;
+}
+
+/** A lane's part in the weights of its model. `close` gives it back. */
+export interface LaneWeights {
+  readonly values: ReadonlyMap<string, SharedValue>;
+  readonly prepacked: PrepackedHandle | null;
+  close(): void;
 }
 
 /** A spec with what the model declares. */
@@ -105,7 +110,8 @@ function openSession(runtime: OrtRuntime, spec: FullLaneSpec, options: ParsedOpt
     options,
     device: spec.cuda?.device,
     freeDimensions: freeDimensionsOf(spec.metadata, spec.inputs),
-    initializers: spec.initializers,
+    initializers: spec.weights?.values,
+    prepacked: spec.weights?.prepacked,
   });
 }
 

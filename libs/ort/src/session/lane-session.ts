@@ -1,4 +1,5 @@
 import { type NamedTensor, type ProviderName, type TensorSpec, WarmlaneError } from '@warmlane/contracts';
+import { closeAll } from '../native/handle.js';
 import { OrtError } from '../native/ort-error.js';
 import { InFlight } from './in-flight.js';
 import { type FullLaneSpec, GRAPH_OPTION, type LaneSpec, type MadeLane, makeLane, THE_GRAPH } from './lane-factory.js';
@@ -37,7 +38,8 @@ export class LaneSession implements LaneSessionPort, Disposable {
 
   /**
    * Creates the session on a pool thread and binds its buffers. Throws OrtError: ONNX Runtime's own message for a model
-   * that it refuses, `placement`, `missing-library`, `out-of-memory`, `option-not-taken`.
+   * that it refuses, `placement`, `missing-library`, `out-of-memory`, `option-not-taken`; `weights` are still the
+   * caller's then.
    */
   static async create(runtime: OrtRuntime, spec: LaneSpec): Promise<LaneSession> {
     const metadata = spec.metadata ?? (await readModelMetadata(runtime, spec.model));
@@ -243,7 +245,7 @@ export class LaneSession implements LaneSessionPort, Disposable {
   }
 
   close(): void {
-    this.#inFlight.close(() => this.#parts.close());
+    this.#inFlight.close(() => closeAll([this.#parts, this.#spec.weights]));
   }
 
   [Symbol.dispose](): void {

@@ -1,6 +1,6 @@
 import type { ModelMetadata, ParsedOptions, ProviderName } from '@warmlane/contracts';
 import { callAsync, check, type OrtApi } from '../native/api.js';
-import { filled, Handle, type Out, type Pointer, type SessionHandle } from '../native/handle.js';
+import { filled, Handle, type Out, type Pointer, type PrepackedHandle, type SessionHandle } from '../native/handle.js';
 import { HostBuffer } from '../native/host-buffer.js';
 import { OrtError } from '../native/ort-error.js';
 import { type AllocatorStats, readAllocatorStats } from './allocator-stats.js';
@@ -15,7 +15,7 @@ import {
   readPlacement,
 } from './placement.js';
 import { buildSessionOptions, type NativeOptions } from './session-options.js';
-import type { TensorValue } from './tensor-value.js';
+import type { SharedValue } from './tensor-value.js';
 
 /** A model by its file (external data is found beside it) or by its bytes (which have no external data). */
 export type ModelSource = { path: string } | { bytes: Uint8Array };
@@ -40,7 +40,9 @@ export interface SessionSpec {
    * Values that stand in for initialisers of the model, by name; they must outlive the session. ONNX Runtime takes a name
    * that the model does not have in silence.
    */
-  initializers?: ReadonlyMap<string, TensorValue>;
+  initializers?: ReadonlyMap<string, SharedValue>;
+  /** On the CPU, with a model by its path: where kernels keep their own layout of `initializers`, for all its sessions. */
+  prepacked?: PrepackedHandle | null;
 }
 
 export const NO_OPTIONS: ParsedOptions = { provider: {}, session: {}, run: {} };
@@ -97,7 +99,7 @@ export async function createSession(runtime: OrtRuntime, spec: SessionSpec): Pro
   const out: Out<Pointer<'Session'>> = [null];
   try {
     if ('path' in spec.model) {
-      await callAsync(api, api.createSession, runtime.env, spec.model.path, native.handle.pointer, out);
+      await createFromPath(runtime, spec.model.path, spec, native.handle.pointer, out);
     } else {
       const bytes = HostBuffer.of(spec.model.bytes);
       try {
@@ -118,6 +120,17 @@ export async function createSession(runtime: OrtRuntime, spec: SessionSpec): Pro
     native.handle.close();
   }
   return finish(api, spec, native, filled(out, 'CreateSession'));
+}
+
+async function createFromPath(
+  { api, env }: OrtRuntime,
+  path: string,
+  { prepacked = null }: SessionSpec,
+  options: Pointer<'SessionOptions'>,
+  out: Out<Pointer<'Session'>>,
+): Promise<void> {
+  if (prepacked === null) await callAsync(api, api.createSession, env, path, options, out);
+  else await callAsync(api, api.createSessionWithPrepacked, env, path, options, prepacked.pointer, out);
 }
 
 /** Creates a session on this thread, which is blocked meanwhile. */

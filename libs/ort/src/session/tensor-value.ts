@@ -6,6 +6,11 @@ import { createMemoryInfo, valueOver } from '../native/value.js';
 import { slotBytes } from './lane-memory.js';
 import type { OrtRuntime } from './ort-runtime.js';
 
+/** A native value that sessions may be made with; it must outlive them. */
+export interface SharedValue {
+  readonly pointer: Pointer<'Value'>;
+}
+
 /**
  * A tensor in native memory with its bytes, for sessions that share it (weights). It must outlive every session that was
  * made with it.

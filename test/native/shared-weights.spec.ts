@@ -1,0 +1,198 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { CreateLaneParams, CreateLaneResult, NamedTensor } from '@warmlane/contracts';
+import { loopModel, type StackModel, stackInput, writeStackModel } from '@warmlane/testing';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type DisposableRuntime, disposableRuntime } from '../../apps/worker/src/processes/disposable-runtime.js';
+
+const limit = { timeoutMs: 60_000 };
+const MIB = 2 ** 20;
+const matmul: StackModel = { kind: 'matmul', layers: 2, width: 2048, seed: 1 };
+const conv: StackModel = { kind: 'conv', layers: 4, width: 512, seed: 1 };
+const half: StackModel = { kind: 'matmul', layers: 4, width: 2048, seed: 1, dtype: 'float16' };
+
+let folder: string;
+const files = new Map<StackModel, { path: string; digest: string; bytes: number }>();
+beforeAll(async () => {
+  folder = mkdtempSync(path.join(tmpdir(), 'warmlane-weights-'));
+  for (const stack of [matmul, conv, half]) {
+    const file = path.join(folder, `${files.size}.onnx`);
+    files.set(stack, { path: file, digest: `sha256:${files.size}`, bytes: await writeStackModel(file, stack) });
+  }
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const open: DisposableRuntime[] = [];
+afterEach(async () => {
+  for (const runtime of open.splice(0)) await runtime[Symbol.asyncDispose]();
+  rmSync(path.join(folder, 'prepared'), { recursive: true, force: true });
+});
+async function runtime(): Promise<DisposableRuntime> {
+  const made = await disposableRuntime({ device: { provider: 'cpu' }, env: process.env, ortLibDir: null });
+  open.push(made);
+  return made;
+}
+
+interface Made extends CreateLaneResult {
+  readBytes: number;
+  residentBytes: number;
+}
+
+/** Bytes that a process asked the kernel to read so far. */
+function readBytes(pid: number): number {
+  return Number(/^rchar: (\d+)/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))?.[1]);
+}
+function residentBytes(pid: number): number {
+  return 1024 * Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+}
+
+async function make(
+  served: DisposableRuntime,
+  id: string,
+  stack: StackModel,
+  x: NamedTensor,
+  share: boolean,
+  over: Partial<CreateLaneParams> = {},
+): Promise<Made> {
+  const { path: file = '', digest = '' } = files.get(stack) ?? {};
+  const params: CreateLaneParams = {
+    lane: id,
+    model: { path: file, digest },
+    providers: ['cpu'],
+    fallback: 'error',
+    options: { provider: {}, session: { intra_op_num_threads: '1' }, run: {} },
+    inputs: [{ name: x.name, dtype: x.dtype, dims: x.dims }],
+    outputs: ['y'],
+    ...(share ? { weightsFolder: path.join(folder, 'prepared') } : {}),
+    ...over,
+  };
+  const before = { read: readBytes(served.pid), resident: residentBytes(served.pid) };
+  const created = await served.call('lane.create', params, limit);
+  const readDuring = readBytes(served.pid) - before.read;
+  await served.call('lane.first', { lane: id, inputs: [x] }, limit);
+  return { ...created, readBytes: readDuring, residentBytes: residentBytes(served.pid) - before.resident };
+}
+
+async function answer(served: DisposableRuntime, id: string, x: NamedTensor): Promise<Buffer> {
+  const run = await served.call('lane.run', { lane: id, inputs: [x], outputs: null, poison: true }, limit);
+  return Buffer.from(run.outputs[0]?.data ?? new Uint8Array(0));
+}
+
+const preparedFile = (name: string): string => {
+  const [entry] = readdirSync(path.join(folder, 'prepared'));
+  return path.join(folder, 'prepared', entry ?? '', name);
+};
+
+describe.each([
+  ['MatMul', matmul],
+  ['Conv', conv],
+] as const)('lanes of a model of %s layers', (_, stack) => {
+  it('share its weights: the same numbers, read once, in memory once', async () => {
+    const total = files.get(stack)?.bytes ?? 0;
+    const [alone, together] = [await runtime(), await runtime()];
+    const inputs = [1, 2].map((batch) => stackInput(stack, { batch }, batch));
+    for (const [at, x] of inputs.entries()) {
+      const own = await make(alone, `lane-${at}`, stack, x, false);
+      expect(own.weights).toEqual({ sharedBytes: 0, reason: '' });
+      const shared = await make(together, `lane-${at}`, stack, x, true);
+      expect(shared.weights).toMatchObject({ reason: '' });
+      expect(shared.weights.sharedBytes).toBeGreaterThanOrEqual(total);
+      if (at === 0) {
+        // From here on the file of weights holds nothing: a session that read it would give zeros.
+        truncateSync(preparedFile('weights.bin'));
+        truncateSync(preparedFile('weights.bin'), total);
+        continue;
+      }
+      expect(own.readBytes).toBeGreaterThan(total);
+      expect(shared.readBytes).toBeLessThan(MIB);
+      // What a kernel lays out anew and then finds there already is freed again, which the resident size does not show.
+      if (stack === conv) expect(shared.residentBytes).toBeLessThan(total / 2);
+    }
+    for (const [at, x] of inputs.entries()) {
+      const expected = await answer(alone, `lane-${at}`, x);
+      expect(expected.some((byte) => byte !== 0)).toBe(true);
+      expect((await answer(together, `lane-${at}`, x)).equals(expected)).toBe(true);
+    }
+    const own = await alone.call('lane.memory', { lane: 'lane-1' }, limit);
+    const shared = await together.call('lane.memory', { lane: 'lane-1' }, limit);
+    expect(own.weights).toBeNull();
+    expect(shared.weights?.bytes).toBeGreaterThanOrEqual(total);
+    // The arena holds what kernels lay out anew; weights that they take as they are never were in it.
+    expect(shared.bytes).toBeLessThan(stack === matmul ? own.bytes - total / 2 : 4 * MIB);
+  });
+});
+
+describe('shared weights', () => {
+  it('go with the last lane, and are prepared for the next runtime already', async () => {
+    const total = files.get(conv)?.bytes ?? 0;
+    const served = await runtime();
+    const x = stackInput(conv, { batch: 1 });
+    const first = await make(served, 'a', conv, x, true);
+    expect(first.readBytes).toBeGreaterThan(2 * total);
+    await make(served, 'b', conv, x, true);
+    const expected = await answer(served, 'b', x);
+    await served.call('lane.release', { lane: 'a' }, limit);
+    expect((await answer(served, 'b', x)).equals(expected)).toBe(true);
+    const before = residentBytes(served.pid);
+    await served.call('lane.release', { lane: 'b' }, limit);
+    expect(before - residentBytes(served.pid)).toBeGreaterThan(total / 2);
+
+    const prepared = statSync(preparedFile('model.onnx'));
+    const next = await runtime();
+    await make(next, 'metadata', conv, x, false);
+    const again = await make(next, 'a', conv, x, true);
+    expect(statSync(preparedFile('model.onnx')).ino).toBe(prepared.ino);
+    expect(again.readBytes).toBeLessThan(1.1 * total);
+    expect((await answer(next, 'a', x)).equals(expected)).toBe(true);
+  });
+
+  it('of float16 are shared from the model as it is, and the record says what is read', async () => {
+    const served = await runtime();
+    const x = stackInput(half, { batch: 1 });
+    await make(served, 'own', half, x, false);
+    const shared = await make(served, 'shared', half, x, true);
+    expect(shared.weights.sharedBytes).toBeGreaterThanOrEqual(files.get(half)?.bytes ?? 0);
+    expect(shared.weights.reason).toMatch(/^read with every session: .*casts/);
+    expect((await answer(served, 'shared', x)).equals(await answer(served, 'own', x))).toBe(true);
+  });
+
+  it('are left to each lane where they cannot be shared, and the record says why', async () => {
+    const served = await runtime();
+    const loop = path.join(folder, 'loop.onnx');
+    writeFileSync(loop, loopModel(8));
+    const trips: NamedTensor = {
+      name: 'trips',
+      dtype: 'int64',
+      dims: [],
+      data: new Uint8Array(BigInt64Array.of(3n).buffer),
+    };
+    const looped = await make(served, 'loop', matmul, trips, true, { model: { path: loop, digest: 'sha256:loop' } });
+    expect(looped.weights).toEqual({ sharedBytes: 0, reason: 'not shared: the model has control flow' });
+
+    const small = path.join(folder, 'small.onnx');
+    const tiny: StackModel = { kind: 'matmul', layers: 1, width: 32, seed: 1 };
+    await writeStackModel(small, tiny);
+    const x = stackInput(tiny, { batch: 2 });
+    const one = await make(served, 'small', matmul, x, true, { model: { path: small, digest: 'sha256:small' } });
+    expect(one.weights).toEqual({ sharedBytes: 0, reason: 'not shared: the model has only 4096 bytes of weights' });
+  });
+
+  it('whose file was damaged are not used, and prepared anew', async () => {
+    const x = stackInput(conv, { batch: 1 });
+    const first = await runtime();
+    await make(first, 'a', conv, x, true);
+    const expected = await answer(first, 'a', x);
+    truncateSync(preparedFile('weights.bin'), 1000);
+    const next = await runtime();
+    const alone = await make(next, 'a', conv, x, true);
+    expect(alone.weights).toMatchObject({
+      sharedBytes: 0,
+      reason: expect.stringMatching(/^not shared: .*weights\.bin ends/),
+    });
+    expect((await answer(next, 'a', x)).equals(expected)).toBe(true);
+    const anew = await make(next, 'b', conv, x, true);
+    expect(anew.weights.reason).toBe('');
+    expect((await answer(next, 'b', x)).equals(expected)).toBe(true);
+  });
+});
