@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { type ErrorCode, type WarmLaneJob, WarmlaneError, warmLaneJobSchema } from '@warmlane/contracts';
-import { isServing, isSettled } from '@warmlane/lanes';
 import type { Logger } from '@warmlane/observability';
 import { createWorker, WARMUP_SETTINGS } from '@warmlane/queues';
 import { warmLaneQueueName } from '@warmlane/redis';
@@ -13,6 +12,7 @@ import { LaneRecords } from '../lanes/lane-records.js';
 import { LaneRegistry } from '../lanes/lane-registry.js';
 import { LOGGER } from '../logger.js';
 import { WorkerRedis } from '../redis.provider.js';
+import { laneOutcome } from './lane-outcome.js';
 
 /** Jobs only wait for lanes, so many may wait at once. */
 const CONCURRENCY = 64;
@@ -68,11 +68,10 @@ export class WarmLaneProcessor {
     for (;;) {
       if (signal?.aborted === true) throw refusal('canceled', 'the warm-up was canceled');
       const lane = this.laneOf(job);
-      if (lane?.triedFor.has(job.warmup) && isSettled(lane.state)) {
-        if (isServing(lane.state)) return { lane: lane.id };
-        throw refusal('internal', lane.reason === '' ? `the lane is ${lane.state}` : lane.reason);
-      }
-      if (!lane?.triedFor.has(job.warmup)) await this.checkPlanned(job);
+      const outcome = laneOutcome(lane, job.warmup);
+      if (lane !== null && outcome.kind === 'ready') return { lane: lane.id };
+      if (outcome.kind === 'failed') throw refusal('internal', outcome.reason);
+      if (outcome.kind === 'plan') await this.checkPlanned(job);
       await Promise.race([this.records.nextMove(), delay(LOOK_AGAIN_MS, undefined, { ref: false })]);
     }
   }
