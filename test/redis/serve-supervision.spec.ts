@@ -148,6 +148,24 @@ describe('serve', () => {
     await expect(third.run()).rejects.toThrow(/the port is in use/);
   });
 
+  it('ends in order though its Redis, API and worker were stopped by a signal', async () => {
+    const started = await serve(WORKER);
+    await vi.waitFor(() => expect(readyLines()).toHaveLength(1), waiting);
+    await vi.waitFor(async () => expect(await events()).toHaveLength(2), waiting);
+    const up = await events();
+    const client = new Redis(up.find((line) => line.startsWith('api '))?.split(' ')[2] ?? '', {
+      retryStrategy: () => null,
+    });
+    client.on('error', () => undefined);
+    const redisPid = Number(/process_id:(\d+)/.exec(await client.info('server'))?.[1]);
+    client.disconnect();
+    for (const pid of [...pidsOf(up, 'api'), ...pidsOf(up, 'worker'), redisPid]) process.kill(pid, 'SIGSTOP');
+    started.serve.stop();
+    await started.done;
+    expect((await events()).slice(2)).toEqual(['api ends', 'worker ends']);
+    expect(log.filter((line) => line.includes('killed'))).toEqual([]);
+  });
+
   it('kills what is left at the second request to stop', async () => {
     const deaf = `${WORKER.replace(/process\.on\('SIGTERM'.*/, "process.on('SIGTERM', () => note('deaf'));")}`;
     const started = await serve(deaf);

@@ -34,5 +34,7 @@ export function addServeCommand(program: Command): void {
         process.on(signal, () => serve.stop());
       }
       await serve.run();
+      // All that can be ended has ended; a child that the kernel does not let go of would keep this process as well.
+      process.exit(0);
     });
 }

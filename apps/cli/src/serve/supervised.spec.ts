@@ -64,6 +64,38 @@ describe('Supervised', () => {
     expect(lines).toEqual(['thing did not end within 0.1 s: killed']);
   });
 
+  it('ends what was stopped by a signal, in order', async () => {
+    const supervised = new Supervised({
+      name: 'thing',
+      start: () => run(WAITS),
+      log: () => undefined,
+      onHopeless: () => undefined,
+    });
+    supervised.start();
+    const child = await printed(0);
+    child.kill('SIGSTOP');
+    supervised.resume();
+    await supervised.stop(10_000);
+    expect(child.exitCode).toBe(0);
+  });
+
+  it('leaves behind what SIGKILL does not end, and says so', async () => {
+    const lines: string[] = [];
+    const supervised = new Supervised({
+      name: 'thing',
+      start: () => ({ pid: 1, ended: new Promise(() => undefined), signal: () => undefined }),
+      log: (text) => lines.push(text),
+      onHopeless: () => undefined,
+    });
+    supervised.start();
+    await vi.waitFor(() => expect(supervised.isRunning).toBe(true));
+    await supervised.stop(10);
+    expect(lines).toEqual([
+      'thing did not end within 0 s: killed',
+      'thing is still there after SIGKILL: left behind, end it by hand',
+    ]);
+  });
+
   it('gives up on settings that cannot work, and goes on after any other end', async () => {
     const hopeless = vi.fn();
     const codes = [1, 78];

@@ -2,6 +2,9 @@ import { EXIT_CONFIG, type ProcessEnd } from '@warmlane/process';
 import type { RunningProcess } from './app-process.js';
 import { restartDelayMs, STEADY_AFTER_MS } from './restart-delay.js';
 
+/** A process is gone at once after SIGKILL, unless a call into the kernel does not return. */
+const AFTER_KILL_MS = 2_000;
+
 export interface SupervisedOptions {
   /** For the log: `api`, `worker 0`, `redis`. */
   name: string;
@@ -15,6 +18,7 @@ export interface SupervisedOptions {
 export class Supervised {
   #running: RunningProcess | null = null;
   #stopping = false;
+  #killed = false;
   #wasSteady = false;
   #cycle: Promise<void> | null = null;
   #wakeUp: () => void = () => undefined;
@@ -30,22 +34,39 @@ export class Supervised {
     this.#cycle ??= this.#keepRunning();
   }
 
-  /** SIGTERM, and SIGKILL after `graceMs`. Resolves when the process is gone and will not return. */
+  /** SIGCONT: a process that somebody stopped goes on. */
+  resume(): void {
+    this.#running?.signal('SIGCONT');
+  }
+
+  /**
+   * SIGTERM, and SIGKILL after `graceMs`. Resolves when the process is gone and will not return; one that the kernel does
+   * not let go of (a driver that hangs) is left behind 2 s after SIGKILL.
+   */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
     this.#wakeUp();
     this.#running?.signal('SIGTERM');
-    const timer = setTimeout(() => {
-      this.options.log(`${this.options.name} did not end within ${graceMs / 1_000} s: killed`);
-      this.kill();
-    }, graceMs);
-    await this.#cycle;
-    clearTimeout(timer);
+    if (await this.#endsWithin(graceMs)) return;
+    this.options.log(`${this.options.name} did not end within ${Math.round(graceMs / 100) / 10} s: killed`);
+    this.kill();
+    if (await this.#endsWithin(AFTER_KILL_MS)) return;
+    this.options.log(`${this.options.name} is still there after SIGKILL: left behind, end it by hand`);
+  }
+
+  async #endsWithin(limitMs: number): Promise<boolean> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<boolean>((resolve) => {
+      timer = setTimeout(resolve, limitMs, false);
+    });
+    const ended = (this.#cycle ?? Promise.resolve()).then(() => true);
+    return await Promise.race([ended, late]).finally(() => clearTimeout(timer));
   }
 
   /** SIGKILL now, and no new start. */
   kill(): void {
     this.#stopping = true;
+    this.#killed = true;
     this.#wakeUp();
     this.#running?.signal('SIGKILL');
   }
@@ -80,7 +101,7 @@ export class Supervised {
     }
     if (this.#stopping) {
       // Asked to stop while it was being started.
-      this.#running.signal('SIGTERM');
+      this.#running.signal(this.#killed ? 'SIGKILL' : 'SIGTERM');
     }
     const end = await this.#running.ended;
     this.#running = null;
