@@ -41,6 +41,7 @@ export default defineConfig({
       project('native', ['test/native/**/*.spec.ts'], 60_000, { build: true }),
       project('e2e', ['test/e2e/**/*.spec.ts'], 120_000, { redis: true, build: true, alone: true }),
       project('chaos', ['test/chaos/**/*.spec.ts'], 180_000, { redis: true, build: true, alone: true }),
+      project('soak', ['test/soak/**/*.spec.ts'], 180_000, { redis: true, build: true, alone: true }),
       project('fuzz', ['test/fuzz/**/*.spec.ts'], 300_000, { redis: true, build: true }),
       project('gpu', ['test/gpu/**/*.spec.ts'], 300_000, { redis: true, build: true, alone: true }),
     ],

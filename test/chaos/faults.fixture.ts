@@ -52,7 +52,7 @@ async function hit(pid: number, act: Act, frozenMs: number): Promise<boolean> {
 }
 
 /** False where the process is gone. */
-function signal(pid: number, name: NodeJS.Signals): boolean {
+export function signal(pid: number, name: NodeJS.Signals): boolean {
   try {
     process.kill(pid, name);
     return true;

@@ -1,7 +1,7 @@
 import { isErrorCode } from '@warmlane/contracts';
 
 /** How a request may have come in. */
-export type Way = 'http' | 'idempotent' | 'hasty' | 'leaving' | 'async' | 'queue';
+export type Way = 'http' | 'json' | 'idempotent' | 'hasty' | 'leaving' | 'async' | 'queue';
 
 /**
  * `right`, `wrong`; `error`: a typed error; `broken`: the connection ended, so nobody knows whether it was accepted;

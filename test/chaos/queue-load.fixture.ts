@@ -1,15 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { setTimeout as pause } from 'node:timers/promises';
 import { datatypeOf, dtypeOf, type NamedTensor, parseErrorBody } from '@warmlane/contracts';
-import { Queue, QueueEvents } from 'bullmq';
 import { Redis } from 'ioredis';
 import type { SeededRandom } from '../support/seeded-random.js';
-import { drawInputs, TRAFFIC } from './catalogue.fixture.js';
+import { drawInputs, TRAFFIC, type TrafficShape } from './catalogue.fixture.js';
+import { EntryQueue, type JobEnd } from './entry-queue.fixture.js';
 import { DEADLINE_MS, failed, type Judged, LATE_MS, type LoadDeps } from './http-load.fixture.js';
 
 const PIECE_BYTES = 2 ** 20;
 const INLINE_BYTES = 64 * 1024;
-const POLL_MS = 100;
 
 interface BlobRef {
   id: string;
@@ -24,57 +22,38 @@ interface OutputTensor {
   blob?: BlobRef;
 }
 
-/** A program that knows BullMQ and the form of the entry queue, and nothing else of Warmlane. */
+/** A program that knows BullMQ and the forms of the entry queues, and nothing else of Warmlane. */
 export class BareClient {
   readonly #redis: Redis;
-  readonly #blocking: Redis;
-  readonly #queue: Queue;
-  readonly #events: QueueEvents;
-  readonly #ends = new Map<string, number>();
+  readonly #infers: EntryQueue;
+  readonly #warms: EntryQueue;
 
   constructor(redisUrl: string) {
-    const quiet = (): void => undefined;
     this.#redis = new Redis(redisUrl, { maxRetriesPerRequest: null, retryStrategy: () => 100 });
-    this.#redis.on('error', quiet);
-    this.#queue = new Queue('inference', { prefix: '{wl}', connection: this.#redis });
-    this.#queue.on('error', quiet);
-    this.#blocking = this.#redis.duplicate();
-    this.#blocking.on('error', quiet);
-    this.#events = new QueueEvents('inference', { prefix: '{wl}', connection: this.#blocking });
-    this.#events.on('error', quiet);
-    const ended = ({ jobId }: { jobId: string }): void => {
-      this.#ends.set(jobId, (this.#ends.get(jobId) ?? 0) + 1);
-    };
-    this.#events.on('completed', ended);
-    this.#events.on('failed', ended);
+    this.#redis.on('error', () => undefined);
+    this.#infers = new EntryQueue('inference', this.#redis);
+    this.#warms = new EntryQueue('warmup', this.#redis);
   }
 
   /** Jobs that ended more than once. */
   endedAgain(): string[] {
-    return [...this.#ends].filter(([, times]) => times > 1).map(([job, times]) => `job ${job} ended ${times} times`);
+    return [...this.#infers.endedAgain(), ...this.#warms.endedAgain()];
   }
 
-  /** One job after the other, until stopped. */
+  /** One inference after the other, until stopped. */
   async loop(deps: LoadDeps, random: SeededRandom): Promise<void> {
     while (!deps.stop.aborted) {
       const shape = random.pick(TRAFFIC);
       const inputs = drawInputs(shape, random);
       const startedAt = performance.now();
-      const judged = await this.#infer(deps, shape.model, inputs);
+      const judged = await this.inferred(deps, await this.infer(shape, inputs), shape, inputs);
       const tookMs = performance.now() - startedAt;
       deps.ledger.add({ way: 'queue', model: shape.model, startedAt, tookMs, ...judged });
     }
   }
 
-  /** Redis may be gone already: then BullMQ's own closing would wait for it. */
-  close(): void {
-    this.#blocking.disconnect();
-    this.#redis.disconnect();
-    this.#events.close().catch(() => undefined);
-    this.#queue.close().catch(() => undefined);
-  }
-
-  async #infer(deps: LoadDeps, model: string, inputs: readonly NamedTensor[]): Promise<Judged> {
+  /** Adds an inference; resolves with the job's id once Redis has it. */
+  async infer({ model }: TrafficShape, inputs: readonly NamedTensor[]): Promise<string> {
     const bytes = inputs.reduce((sum, input) => sum + input.data.byteLength, 0);
     const tensors = await Promise.all(
       inputs.map(async ({ name, dtype, dims, data }) => ({
@@ -86,27 +65,40 @@ export class BareClient {
           : { blob: await this.#write(Buffer.from(data)) }),
       })),
     );
-    const job = await this.#queue.add('infer', { v: 1, model, inputs: tensors, deadlineMs: DEADLINE_MS });
-    const until = performance.now() + DEADLINE_MS + LATE_MS;
-    let state = 'unknown';
-    while (performance.now() < until) {
-      // The state first: a job read before its end holds no result yet.
-      state = await job.getState();
-      const now = await this.#queue.getJob(job.id ?? '');
-      if (now === undefined) return failed('lost', `job ${job.id} is gone, last ${state}`);
-      if (state === 'failed') {
-        const error = parseErrorBody(now.failedReason);
-        return failed('error', error?.code ?? now.failedReason);
-      }
-      if (state === 'completed') {
-        const { lane, outputs } = now.returnvalue as { lane: string; outputs: OutputTensor[] };
-        const got = await Promise.all(outputs.map((output) => this.#read(output)));
-        const problem = await deps.oracle.judge(model, inputs, got);
-        return problem === null ? { outcome: 'right', detail: '', lane } : failed('wrong', problem);
-      }
-      await pause(POLL_MS);
-    }
-    return failed('lost', `job ${job.id} is still ${state} at its deadline`);
+    return this.#infers.add('infer', { v: 1, model, inputs: tensors, deadlineMs: DEADLINE_MS });
+  }
+
+  /** What became of an inference, by its deadline. */
+  async inferred(
+    { oracle }: Pick<LoadDeps, 'oracle'>,
+    id: string,
+    { model }: TrafficShape,
+    inputs: readonly NamedTensor[],
+  ): Promise<Judged> {
+    const end = await this.#infers.end(id, DEADLINE_MS + LATE_MS);
+    if (end.state === 'lost') return failed('lost', end.reason);
+    if (end.state === 'failed') return failed('error', parseErrorBody(end.reason)?.code ?? end.reason);
+    const { lane, outputs } = end.value as { lane: string; outputs: OutputTensor[] };
+    const got = await Promise.all(outputs.map((output) => this.#read(output)));
+    const problem = await oracle.judge(model, inputs, got);
+    return problem === null ? { outcome: 'right', detail: '', lane } : failed('wrong', problem);
+  }
+
+  /** Adds a warm-up; resolves with the job's id once Redis has it. */
+  warm(model: string, shapeKey: string, deadlineMs: number): Promise<string> {
+    return this.#warms.add('warm', { v: 1, model, version: '1', shapes: [shapeKey], deadlineMs });
+  }
+
+  /** How a warm-up ended, within the time given. */
+  warmed(id: string, limitMs: number): Promise<JobEnd> {
+    return this.#warms.end(id, limitMs);
+  }
+
+  /** Redis may be gone already: then BullMQ's own closing would wait for it. */
+  close(): void {
+    this.#infers.close();
+    this.#warms.close();
+    this.#redis.disconnect();
   }
 
   /** As the contract says: one key, or above 1 MiB pieces of 1 MiB, that outlive the deadline by 60 s. */

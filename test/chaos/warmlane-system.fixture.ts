@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { appendFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +11,8 @@ import { MODELS, planOf, writeCatalogue } from './catalogue.fixture.js';
 
 const CLI = fileURLToPath(new URL('../../apps/cli/dist/main.js', import.meta.url));
 const LOG_KEPT = 400_000;
+/** For whoever looks into a failure: all that the processes log goes to this file as well. */
+const LOG_FILE = process.env.WARMLANE_TEST_LOG ?? '';
 const START_MS = 120_000;
 
 export type Role = 'runtime' | 'reference' | 'fallback' | 'worker' | 'api' | 'redis';
@@ -53,6 +56,7 @@ export class WarmlaneSystem implements AsyncDisposable {
     let log = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       log = (log + text).slice(-LOG_KEPT);
+      if (LOG_FILE !== '') appendFileSync(LOG_FILE, text);
     });
     let printed = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {

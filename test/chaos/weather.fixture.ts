@@ -1,14 +1,24 @@
 import { Redis } from 'ioredis';
 import { expect, vi } from 'vitest';
 import type { SeededRandom } from '../support/seeded-random.js';
-import { type StormPlan, storm } from './faults.fixture.js';
-import { asyncLoop, hastyLoop, idempotentLoop, type LoadDeps, leavingLoop, syncLoop } from './http-load.fixture.js';
+import { AcceptedWork } from './accepted-work.fixture.js';
+import { type StormPlan, signal, storm } from './faults.fixture.js';
+import {
+  asyncLoop,
+  hastyLoop,
+  idempotentLoop,
+  jsonLoop,
+  type LoadDeps,
+  leavingLoop,
+  syncLoop,
+} from './http-load.fixture.js';
 import { Ledger } from './ledger.fixture.js';
 import { Oracle } from './oracle.fixture.js';
 import { BareClient } from './queue-load.fixture.js';
 import { type Census, takeCensus } from './redis-census.fixture.js';
+import { ReplyAudit } from './reply-audit.fixture.js';
 import { type SystemOptions, WarmlaneSystem } from './warmlane-system.fixture.js';
-import { type WarmupLog, warmupLoop } from './warmup-load.fixture.js';
+import { entryWarmupLoop, type WarmupLog, warmupLoop } from './warmup-load.fixture.js';
 
 /** The first warm-up, on whatever machine. */
 const FIRST_WARM_MS = 180_000;
@@ -37,6 +47,7 @@ export class WeatherStation implements AsyncDisposable {
     private readonly oracle: Oracle,
     private readonly client: BareClient,
     private readonly redis: Redis,
+    private readonly audit: ReplyAudit,
     private readonly say: (text: string) => void,
   ) {}
 
@@ -48,7 +59,8 @@ export class WeatherStation implements AsyncDisposable {
     redis.on('error', () => undefined);
     say(`${system.workers} workers, warm ${Math.round(warmMs)} ms after the API`);
     const limitMs = WARM_MS + WARM_FACTOR * warmMs;
-    return new WeatherStation(system, limitMs, new Oracle(system.models), new BareClient(url), redis, say);
+    const oracle = new Oracle(system.models);
+    return new WeatherStation(system, limitMs, oracle, new BareClient(url), redis, new ReplyAudit(redis), say);
   }
 
   /** Mixed load in every way while the storm goes on, until everything is warm again and every request has ended. */
@@ -58,12 +70,13 @@ export class WeatherStation implements AsyncDisposable {
     const ledger = new Ledger();
     const warmups: WarmupLog = { ended: {}, problems: [] };
     const deps: LoadDeps = { url: system.url, oracle, ledger, stop: stop.signal };
-    const loops = [syncLoop, syncLoop, asyncLoop, asyncLoop, idempotentLoop, hastyLoop, leavingLoop];
+    const loops = [syncLoop, jsonLoop, asyncLoop, asyncLoop, idempotentLoop, hastyLoop, leavingLoop];
     const load = [
       ...loops.map((loop) => loop(deps, random.fork())),
       this.client.loop(deps, random.fork()),
       this.client.loop(deps, random.fork()),
       warmupLoop(system.url, stop.signal, random.fork(), warmups),
+      entryWarmupLoop(system.url, this.client, stop.signal, random.fork(), warmups),
     ];
     try {
       const done = await storm(system, plan, random.fork());
@@ -79,6 +92,34 @@ export class WeatherStation implements AsyncDisposable {
     }
   }
 
+  /**
+   * Gives work, kills `serve` before any of it is done, and starts it again on what it left. Resolves with what the new
+   * one did not do right.
+   */
+  async killServe(random: SeededRandom): Promise<string[]> {
+    const { system, oracle, client } = this;
+    const workers = await system.find('worker');
+    for (const { pid } of workers) signal(pid, 'SIGSTOP');
+    const work = await AcceptedWork.give(system.url, client, random);
+    const end = system.end('SIGKILL');
+    for (const { pid } of workers) signal(pid, 'SIGCONT');
+    await end;
+    await system.untilGone();
+    const startedAt = performance.now();
+    await using again = await WarmlaneSystem.again(system.folder, { workers: system.workers });
+    const next = new BareClient(await again.redisUrl());
+    try {
+      const problems = await work.problems(again.url, next, oracle);
+      this.say(
+        `serve killed: ${work.count} things done ${Math.round(performance.now() - startedAt)} ms after the start`,
+      );
+      await again.untilWarm(this.warmLimitMs);
+      return [...problems, ...next.endedAgain()];
+    } finally {
+      next.close();
+    }
+  }
+
   /** Waits until nothing is open in Redis, and counts what is there. */
   async quiet(): Promise<Census> {
     await vi.waitFor(async () => expect((await takeCensus(this.redis)).problems).toEqual([]), {
@@ -88,11 +129,14 @@ export class WeatherStation implements AsyncDisposable {
     const census = await takeCensus(this.redis);
     this.say(`keys: ${JSON.stringify(census.counts)}`);
     expect(this.client.endedAgain()).toEqual([]);
+    expect(this.audit.answeredTwice()).toEqual([]);
+    expect(this.audit.count).toBeGreaterThan(0);
     return census;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.client.close();
+    this.audit.close();
     this.redis.disconnect();
     await this.oracle.close();
     await this.system[Symbol.asyncDispose]();

@@ -13,6 +13,9 @@ export interface RawRequest {
   body?: Uint8Array | string;
 }
 
+/** Longer than any deadline that a test sets: an API that stands still fails the request, not the whole run. */
+const WHOLE_ANSWER_MS = 150_000;
+
 /** One request over node:http, which sends exactly the given headers (and Host, Connection and a length). */
 export function send(url: string, options: RawRequest = {}): Promise<RawAnswer> {
   return new Promise((resolve, reject) => {
@@ -23,12 +26,20 @@ export function send(url: string, options: RawRequest = {}): Promise<RawAnswer> 
         const chunks: Buffer[] = [];
         response.on('data', (chunk: Buffer) => chunks.push(chunk));
         response.on('end', () => {
+          clearTimeout(timer);
           resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks) });
         });
         response.on('error', reject);
       },
     );
-    request.on('error', reject);
+    const timer = setTimeout(
+      () => request.destroy(new Error(`no whole answer from ${url} within ${WHOLE_ANSWER_MS} ms`)),
+      WHOLE_ANSWER_MS,
+    );
+    request.on('error', (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
     request.end(options.body);
   });
 }

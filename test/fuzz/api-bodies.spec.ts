@@ -5,9 +5,11 @@ import { DOUBLE, ECHOES } from '../e2e/fake-models.fixture.js';
 import { FakeWorker } from '../e2e/fake-worker.fixture.js';
 import { floats, json, type RawRequest, send, takeApart, tritonRequest } from '../e2e/protocol-client.fixture.js';
 import { violations } from '../e2e/protocol-schemas.fixture.js';
+import { SeededRandom, testSeed } from '../support/seeded-random.js';
+import { mutate } from './mutate.fixture.js';
 
 const ROUNDS = 1_500;
-const SEED = 20_261_124;
+const SEED = testSeed();
 
 let redis: Awaited<ReturnType<typeof startRedis>>;
 let worker: FakeWorker;
@@ -26,45 +28,10 @@ afterAll(async () => {
   await redis?.stop();
 });
 
-/** mulberry32 */
-function prng(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-const random = prng(SEED);
-const below = (limit: number) => Math.floor(random() * limit);
-const pick = <T>(values: readonly T[]): T => {
-  const value = values[below(values.length)];
-  if (value === undefined) throw new Error('nothing to pick from');
-  return value;
-};
-
-const ODD: unknown[] = [
-  null,
-  true,
-  -1,
-  0,
-  1.5,
-  1e300,
-  '',
-  'x',
-  [],
-  {},
-  [[]],
-  { constructor: 1 },
-  'FP32',
-  'INT64',
-  [1, 2],
-  [1e18],
-  [-1, 2],
-  ['1'],
-];
+const seeded = new SeededRandom(SEED);
+const random = () => seeded.next();
+const below = (limit: number) => seeded.below(limit);
+const pick = <T>(values: readonly T[]): T => seeded.pick(values);
 
 const bodies: (() => unknown)[] = [
   () => ({ id: '1', inputs: [{ name: 'x', datatype: 'FP32', shape: [1, 2], data: [1, 2] }] }),
@@ -78,28 +45,8 @@ const bodies: (() => unknown)[] = [
   }),
 ];
 
-/** Replaces, removes or adds a value somewhere inside. */
-function mutate(value: unknown): unknown {
-  if (random() < 0.15 || value === null || typeof value !== 'object') return pick(ODD);
-  if (Array.isArray(value)) {
-    const copy: unknown[] = [...(value as unknown[])];
-    if (copy.length === 0 || random() < 0.2) copy.push(pick(ODD));
-    else {
-      const at = below(copy.length);
-      copy[at] = mutate(copy[at]);
-    }
-    return copy;
-  }
-  const entries = Object.entries(value);
-  if (entries.length === 0 || random() < 0.1)
-    return { ...value, [pick(['id', 'parameters', 'outputs', 'data', 'zzz'])]: pick(ODD) };
-  const at = below(entries.length);
-  if (random() < 0.2) return Object.fromEntries(entries.filter((_, n) => n !== at));
-  return Object.fromEntries(entries.map(([key, one], n) => [key, n === at ? mutate(one) : one]));
-}
-
 function damaged(): RawRequest {
-  let head = Buffer.from(JSON.stringify(random() < 0.9 ? mutate(pick(bodies)()) : pick(bodies)()));
+  let head = Buffer.from(JSON.stringify(random() < 0.9 ? mutate(seeded, pick(bodies)()) : pick(bodies)()));
   if (random() < 0.3) {
     head = Buffer.from(head);
     for (let edit = 0; edit < 1 + below(3); edit += 1) head[below(head.length)] = below(256);

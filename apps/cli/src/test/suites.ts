@@ -33,12 +33,10 @@ export function chooseSuites(choice: SuiteChoice, soakMinutes: number | null): S
     project('native', 8 * MINUTE),
     project('e2e', 40 * MINUTE),
   ];
+  if (choice.chaos || choice.soak) suites.push(project('chaos', 30 * MINUTE));
   if (choice.soak) {
     const minutes = soakMinutes ?? SOAK_DEFAULT_MINUTES;
-    const soak = project('chaos', (minutes + 30) * MINUTE);
-    suites.push({ ...soak, name: 'soak', env: { WARMLANE_SOAK: String(minutes) } });
-  } else if (choice.chaos) {
-    suites.push(project('chaos', 30 * MINUTE));
+    suites.push({ ...project('soak', (minutes + 30) * MINUTE), env: { WARMLANE_SOAK: String(minutes) } });
   }
   if (choice.fuzz) {
     suites.push(project('fuzz', 15 * MINUTE));

@@ -15,7 +15,7 @@ export function addTestCommand(program: Command): void {
     .command('test')
     .description('run the test suites')
     .option('--chaos', 'also the chaos suite: processes and Redis are killed under load')
-    .option('--soak', 'also the chaos suite for WARMLANE_SOAK minutes (30)')
+    .option('--soak', 'also the chaos suite, and its storms for WARMLANE_SOAK minutes (30)')
     .option('--fuzz', 'also the seeded fuzz suite')
     .action(async (choice: SuiteChoice) => {
       process.title = 'warmlane test';
