@@ -112,6 +112,41 @@ describe('ReplyReader', () => {
     await reader.close();
   });
 
+  it('passes over an answer that is not of its form: its request fails, the others get theirs, and it is logged', async () => {
+    const producer = newId();
+    const warn = vi.fn();
+    const logger = { info: vi.fn(), warn, error: vi.fn() };
+    const reader = new ReplyReader(fixture.redis, new ReplyStore(fixture.redis, logger), producer, logger, {
+      sweepEveryMs: 3_600_000,
+    });
+    const forms = ['', 'garbage', '\xff\xff\xff\xff', '\x02\x00\x00\x00{}'].map((text) => Buffer.from(text, 'latin1'));
+    const bad = forms.map(() => newId());
+    const good = [newId(), newId()];
+    const waiting = [...bad, ...good].map((request) => wait(reader, request));
+    reader.expect('thrower', () => {
+      throw new Error('whoever waited is broken');
+    });
+    const batch = fixture.redis.multi();
+    for (const [n, form] of forms.entries()) {
+      batch.set(keys.reply(bad[n] ?? ''), form).xadd(keys.replies(producer), '*', 'r', bad[n] ?? '');
+    }
+    batch.xadd(keys.replies(producer), '*', 'other', 'fields').xadd(keys.replies(producer), '*', 'r', 'thrower');
+    batch.set(keys.reply('thrower'), 'garbage');
+    await batch.exec();
+    for (const request of good) await answer(request, producer);
+    const answers = await Promise.all(waiting);
+    for (const got of answers.slice(0, bad.length)) {
+      expect(got.head).toMatchObject({ ok: false, error: { code: 'internal', retryable: false } });
+    }
+    for (const got of answers.slice(bad.length)) expect(got.head.ok).toBe(true);
+    expect(warn.mock.calls.map(([fields]) => fields.request)).toEqual([...bad, 'thrower']);
+    const after = newId();
+    const waitingAfter = wait(reader, after);
+    await answer(after, producer);
+    expect((await waitingAfter).head.ok).toBe(true);
+    await reader.close();
+  });
+
   it('misses nothing while its connection is killed 20 times, by the stream alone', async () => {
     const producer = newId();
     const reader = new ReplyReader(fixture.redis, store(), producer, undefined, { sweepEveryMs: 3_600_000 });

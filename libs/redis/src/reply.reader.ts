@@ -143,6 +143,15 @@ export class ReplyReader {
     }
   }
 
+  /** One that throws must not keep the others of its batch from their answers. */
+  #settle(request: string, { settle }: Waiting, answer: Answer): void {
+    try {
+      settle(answer);
+    } catch (error) {
+      this.#logger?.error({ request, error: String(error) }, 'an answer could not be handed out');
+    }
+  }
+
   async #deliver(requests: readonly string[]): Promise<number> {
     const wanted = requests.filter((request) => this.#waiting.has(request));
     const answers = await this.#store.read(wanted);
@@ -153,7 +162,7 @@ export class ReplyReader {
       if (answer === null || waiting === undefined) return;
       this.#waiting.delete(request);
       delivered += 1;
-      waiting.settle(answer);
+      this.#settle(request, waiting, answer);
     });
     return delivered;
   }

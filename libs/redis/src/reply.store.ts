@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import { type Answer, decodeAnswer, encodeAnswer } from './answer.codec.js';
 import { keys } from './keys.js';
 import { REPLY_TTL_MS } from './lifetimes.js';
+import type { RedisLogger } from './logger.js';
 import { runScript } from './scripts.js';
 
 /** Names kept for a producer that reads late; at 4,000 answers per second that is 2.5 s of outage, the rest is swept. */
@@ -11,9 +12,11 @@ const STREAM_LENGTH = 10_000;
 /** Answers to requests: each is written once, under the request's internal id. */
 export class ReplyStore {
   readonly #redis: Redis;
+  readonly #logger: RedisLogger | null;
 
-  constructor(redis: Redis) {
+  constructor(redis: Redis, logger?: RedisLogger) {
     this.#redis = redis;
+    this.#logger = logger ?? null;
   }
 
   /**
@@ -39,24 +42,26 @@ export class ReplyStore {
 
   /**
    * The answers, in the requests' order; null where there is none (yet, or any more). One that cannot be decoded is given
-   * as a failure, so that it does not keep the others from being read.
+   * as a failure and logged, so that it does not keep the others from being read.
    */
   async read(requests: readonly string[]): Promise<(Answer | null)[]> {
     if (requests.length === 0) return [];
     const values = await this.#redis.mgetBuffer(requests.map(keys.reply));
-    return values.map((value) => (value === null ? null : decodeOrFail(value)));
+    return values.map((value, n) => (value === null ? null : this.#decodeOrFail(value, requests[n] ?? '')));
   }
 
   /** True where the request is answered: a job that runs again asks this first. */
   async exists(request: string): Promise<boolean> {
     return (await this.#redis.exists(keys.reply(request))) === 1;
   }
-}
 
-function decodeOrFail(value: Buffer): Answer {
-  try {
-    return decodeAnswer(value);
-  } catch (error) {
-    return { head: { ok: false, error: WarmlaneError.from(error).toBody() }, inline: [] };
+  #decodeOrFail(value: Buffer, request: string): Answer {
+    try {
+      return decodeAnswer(value);
+    } catch (error) {
+      const body = WarmlaneError.from(error).toBody();
+      this.#logger?.warn({ request, bytes: value.byteLength }, `${body.message}: its request fails. ${body.hint}`);
+      return { head: { ok: false, error: body }, inline: [] };
+    }
   }
 }
