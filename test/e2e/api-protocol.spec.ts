@@ -221,7 +221,9 @@ describe('load and unload', () => {
     await expect
       .poll(async () => (await worker.models.desired()).map((wish) => `${wish.name} ${wish.desired}`))
       .toEqual([`${echo.name} load`]);
+    await worker.answerLoad(echo.name, 'found');
     await worker.models.setState(echo.name, '1', 'LOADED', '');
+    await worker.answerLoad(echo.name, 'done');
     expect((await loading).status).toBe(200);
   });
 
@@ -229,6 +231,7 @@ describe('load and unload', () => {
     const loading = call('/v2/repository/models/broken/load', { method: 'POST', body: '{}' });
     await expect.poll(async () => (await worker.models.desired()).some((wish) => wish.name === 'broken')).toBe(true);
     await worker.models.setState('broken', '1', 'FAILED', 'still not a protobuf');
+    await worker.answerLoad('broken', 'done');
     const answer = await loading;
     expect(answer.status).toBe(400);
     expect(json(answer).error).toMatch(/model 'broken' does not load: version 1: still not a protobuf/);
@@ -244,6 +247,16 @@ describe('load and unload', () => {
     });
     expect(answer.status).toBe(501);
     expect(json(answer).error).toContain(name);
+  });
+
+  it('is unknown as soon as every worker has looked in vain', async () => {
+    const startedAt = performance.now();
+    const loading = call('/v2/repository/models/nobody/load', { method: 'POST' });
+    await expect.poll(async () => (await worker.models.desired()).some((wish) => wish.name === 'nobody')).toBe(true);
+    await worker.answerLoad('nobody', 'none');
+    const answer = await loading;
+    expect([answer.status, answer.headers['warmlane-error']]).toEqual([404, 'unknown-model']);
+    expect(performance.now() - startedAt).toBeLessThan(5_000);
   });
 
   it('does not unload what nobody knows', async () => {

@@ -20,6 +20,7 @@ import {
   type DeclaredShape,
   HEARTBEAT_EVERY_MS,
   LaneStore,
+  type LoadOutcome,
   ModelStore,
   PlanStore,
   ReplyStore,
@@ -167,6 +168,12 @@ export class FakeWorker implements AsyncDisposable {
       epoch: this.epoch,
       record,
     };
+  }
+
+  /** Says what comes of the newest wish to load the name. */
+  async answerLoad(name: string, outcome: LoadOutcome): Promise<void> {
+    const wish = (await this.models.desired()).find((one) => one.name === name && one.desired === 'load')?.wish ?? 0;
+    await this.models.answerLoad(name, WORKER_ID, { wish, outcome });
   }
 
   /** Stops beating, as a worker that died. */

@@ -80,6 +80,33 @@ describe('ModelStore', () => {
     expect(desiredOf(wishes, 'other', '1')).toBeNull();
   });
 
+  it('numbers wishes, and keeps what workers say about the newest', async () => {
+    const first = await store().setDesired('rec', null, 'load');
+    const second = await store().setDesired('rec', null, 'load');
+    expect(second).toBeGreaterThan(first);
+    expect(await store().desired()).toEqual([{ name: 'rec', version: null, desired: 'load', wish: second }]);
+    expect(await store().answerLoad('rec', 'w-0', { wish: second, outcome: 'found' })).toBe(true);
+    expect(await store().answerLoad('rec', 'w-0', { wish: second, outcome: 'done' })).toBe(true);
+    // Late: said before, arrives after.
+    expect(await store().answerLoad('rec', 'w-0', { wish: second, outcome: 'found' })).toBe(false);
+    expect(await store().answerLoad('rec', 'w-0', { wish: first, outcome: 'done' })).toBe(false);
+    expect(await store().answerLoad('rec', 'w-1', { wish: first, outcome: 'none' })).toBe(true);
+    expect(await store().loadAnswers('rec')).toEqual(
+      new Map([
+        ['w-0', { wish: second, outcome: 'done' }],
+        ['w-1', { wish: first, outcome: 'none' }],
+      ]),
+    );
+    expect(await fixture.redis.pttl(keys.loadAnswers('rec'))).toBeGreaterThan(3_500_000);
+  });
+
+  it('gives a wish a number above the last even where the clock of Redis was set back', async () => {
+    const future = 9_000_000_000_000_000;
+    await fixture.redis.hset(keys.desired(), 'rec/', `unload ${future}`);
+    expect(await store().setDesired('rec', null, 'load')).toBe(future + 1);
+    expect(await store().setDesired('rec', '2', 'load')).toBe(future + 2);
+  });
+
   it('forgets a version with everything about it', async () => {
     await store().register(registration());
     await store().setDesired('rec', '1', 'load');

@@ -25,6 +25,7 @@ import { Verifier } from './lanes/verifier.js';
 import { WarmQueue } from './lanes/warm-queue.js';
 import { LOGGER, MONITOR } from './logger.js';
 import { HeldVersions } from './models/held-versions.js';
+import { LoadAnswers } from './models/load-answers.js';
 import { ModelLoader } from './models/model-loader.js';
 import { ModelRepository } from './models/model-repository.js';
 import { FALLBACK, LANES, REFERENCE, RUNTIME, TRIALS } from './ports.js';
@@ -64,6 +65,7 @@ export function workerModule({ config, device, logger, monitor }: WorkerSetup): 
       { provide: FALLBACK, useFactory: (children: Children) => children.fallback, inject: [Children] },
       { provide: TRIALS, useExisting: Children },
       HeldVersions,
+      LoadAnswers,
       ModelLoader,
       ModelRepository,
       ListenerHub,

@@ -43,9 +43,17 @@ const table = {
     parts: [],
     type: 'hash',
     owner: 'ModelStore',
-    holds: '`name/version` or `name/` -> `load` or `unload`, as the repository API asked',
+    holds: '`name/version` or `name/` -> `load` or `unload`, as the repository API asked, and the number of that wish',
     bound: 'one field per version that was ever loaded or unloaded by hand',
     ttl: 'none; until `remove`',
+  },
+  'load-answers': {
+    parts: ['name'],
+    type: 'hash',
+    owner: 'ModelStore',
+    holds: 'worker -> the wish to load that it answered last, and `none` (no such model here), `found` or `done`',
+    bound: 'one field per worker, for each name that was asked for in the last hour',
+    ttl: '1 h after the last answer',
   },
   stats: {
     parts: ['name', 'version'],

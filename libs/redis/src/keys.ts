@@ -20,6 +20,7 @@ export const keys = {
   versions: (name: string) => at('versions', name),
   model: (name: string, version: string) => at('model', name, version),
   desired: () => at('desired'),
+  loadAnswers: (name: string) => at('load-answers', name),
   stats: (name: string, version: string) => at('stats', name, version),
   plan: (model: string, version: string) => at('plan', model, version),
   warmUp: (id: string) => at('warm-up', id),

@@ -18,6 +18,8 @@ export const TUNING_STEP_TTL_MS = 7 * 24 * 3_600_000;
 export const TUNING_CLAIM_TTL_MS = 15_000;
 export const TUNING_CLAIM_RENEW_MS = 3_000;
 export const STATS_TTL_MS = 30 * 24 * 3_600_000;
+/** What workers said about a load: much longer than anybody waits for one. */
+export const LOAD_ANSWERS_TTL_MS = 3_600_000;
 export const LANE_REQUEST_TTL_MS = 3_600_000;
 /** Answers, and the stream that names them. */
 export const REPLY_TTL_MS = 60_000;

@@ -9,6 +9,7 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { parseDocument } from './documents.js';
 import { keys, NOTICES_CHANNEL } from './keys.js';
+import { LOAD_ANSWERS_TTL_MS } from './lifetimes.js';
 import { encodeNotice } from './notices.js';
 import { runScript } from './scripts.js';
 
@@ -25,7 +26,23 @@ export interface DesiredModel {
   name: string;
   version: string | null;
   desired: 'load' | 'unload';
+  /** Grows with each wish for the name: a worker answers by it. */
+  wish: number;
 }
+
+/**
+ * What a worker says about a wish to load: `none`, its repository has no such model; `found`, it reads it now; `done`, what
+ * it has of it is registered, LOADED or FAILED.
+ */
+export type LoadOutcome = 'none' | 'found' | 'done';
+
+/** The last thing that a worker said about loading a name. */
+export interface LoadAnswer {
+  wish: number;
+  outcome: LoadOutcome;
+}
+
+const loadOutcomeSchema = z.enum(['none', 'found', 'done']);
 
 const storedFieldsSchema = z.object({
   state: modelDocSchema.shape.state,
@@ -139,14 +156,36 @@ export class ModelStore {
     return chooseDefaultVersion(await this.versions(name));
   }
 
-  /** Asks every worker to load or unload; with version null it replaces earlier wishes for single versions. */
-  async setDesired(name: string, version: string | null, desired: 'load' | 'unload'): Promise<void> {
+  /**
+   * Asks every worker to load or unload; with version null it replaces earlier wishes for single versions.
+   * @returns the number of the wish, by which workers answer
+   */
+  async setDesired(name: string, version: string | null, desired: 'load' | 'unload'): Promise<number> {
     const notice = encodeNotice({ kind: 'model', model: name, version });
-    await runScript(
+    const reply = await runScript(
       this.#redis,
       'setDesired',
       [keys.desired()],
       [name, version ?? '', desired, NOTICES_CHANNEL, notice],
+    );
+    return Number(reply);
+  }
+
+  /** A worker's answer to a wish of the repository API. False where it has said something later already. */
+  async answerLoad(name: string, worker: string, { wish, outcome }: LoadAnswer): Promise<boolean> {
+    const notice = encodeNotice({ kind: 'load', model: name, worker });
+    const args = [worker, wish, outcome, LOAD_ANSWERS_TTL_MS, NOTICES_CHANNEL, notice];
+    return (await runScript(this.#redis, 'answerLoad', [keys.loadAnswers(name)], args)) === 1;
+  }
+
+  /** What each worker said last about loading the name, by worker. */
+  async loadAnswers(name: string): Promise<Map<string, LoadAnswer>> {
+    const fields = await this.#redis.hgetall(keys.loadAnswers(name));
+    return new Map(
+      Object.entries(fields).map(([worker, text]) => {
+        const [wish = '', outcome = ''] = text.split(' ');
+        return [worker, { wish: Number(wish), outcome: loadOutcomeSchema.parse(outcome) }];
+      }),
     );
   }
 
@@ -155,10 +194,12 @@ export class ModelStore {
     return Object.entries(fields).map(([field, value]) => {
       const slash = field.indexOf('/');
       const version = field.slice(slash + 1);
+      const [desired, wish = '0'] = value.split(' ');
       return {
         name: field.slice(0, slash),
         version: version === '' ? null : version,
-        desired: value === 'unload' ? 'unload' : 'load',
+        desired: desired === 'unload' ? 'unload' : 'load',
+        wish: Number(wish),
       };
     });
   }

@@ -8,7 +8,7 @@ import type { RedisLogger } from './logger.js';
 
 /**
  * Something changed; read it again. Only a hint that saves waiting for the next poll: a notice may be lost, so nothing
- * may depend on one. The stores of this library publish `plan`, `model`, `lane`, `worker`, `warmup`, `verify`,
+ * may depend on one. The stores of this library publish `plan`, `model`, `load`, `lane`, `worker`, `warmup`, `verify`,
  * `evict` and `tuning` themselves, in the script that makes the change.
  */
 export const noticeSchema = z.discriminatedUnion('kind', [
@@ -27,6 +27,8 @@ export const noticeSchema = z.discriminatedUnion('kind', [
     class: z.string().nullable(),
   }),
   z.object({ kind: z.literal('worker'), worker: z.string() }),
+  /** A worker said something about a wish to load the model. */
+  z.object({ kind: z.literal('load'), model: z.string(), worker: z.string() }),
   z.object({ kind: z.literal('warmup'), warmup: z.string() }),
   /** A warm-up was canceled: whoever runs one of its children ends it. */
   z.object({ kind: z.literal('cancel'), warmup: z.string() }),

@@ -10,6 +10,7 @@ import { outputForm } from '../codec/infer-answer.js';
 import type { InferRequest } from '../codec/infer-request.js';
 import { checkJsonOutput } from '../codec/json-writer.js';
 import { ModelDirectory } from '../fleet/model-directory.js';
+import { abortedBy } from '../http/aborted-by.js';
 import { ApiMetrics } from '../metrics/api.metrics.js';
 import { IdempotentInference } from './idempotent-inference.js';
 import { InferBody } from './infer-body.js';
@@ -153,11 +154,3 @@ export class InferService {
 
 /** Failures before the model is known count for nobody. */
 const NOBODYS = new Set<ErrorCode>(['unknown-model', 'unknown-version', 'redis-away', 'not-ready', 'overloaded']);
-
-function abortedBy(response: ServerResponse): AbortSignal {
-  const controller = new AbortController();
-  response.once('close', () => {
-    if (!response.writableFinished) controller.abort();
-  });
-  return controller.signal;
-}

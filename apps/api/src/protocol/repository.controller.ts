@@ -3,6 +3,7 @@ import { WarmlaneError } from '@warmlane/contracts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { FleetService } from '../fleet/fleet.service.js';
+import { abortedBy } from '../http/aborted-by.js';
 import { sendJson } from '../http/send-json.js';
 import { indexEntry } from './model-views.js';
 import { RepositoryService } from './repository.service.js';
@@ -37,7 +38,7 @@ export class RepositoryController {
         'Put the files there and load without parameters.',
       );
     }
-    await this.repository.load(model);
+    await this.repository.load(model, abortedBy(reply.raw));
     void reply.code(200).send();
   }
 

@@ -3,11 +3,12 @@ import { isModelName, type ModelDoc, WarmlaneError } from '@warmlane/contracts';
 import { ModelStore, Notices } from '@warmlane/redis';
 import { FleetService } from '../fleet/fleet.service.js';
 import { RedisGate } from '../fleet/redis.gate.js';
+import { loadVerdict } from './load-verdict.js';
 import { untilModel } from './until.js';
 
-/** Loading reads the files and asks ONNX Runtime what they declare: seconds. Longer means no worker does it. */
-const LOAD_LIMIT_MS = 60_000;
-/** A name that no worker registered by then is in no repository. */
+/** A worker that has the model reads its files, which may be many gigabytes on a slow disk. */
+const LOAD_LIMIT_MS = 300_000;
+/** Workers look for a name within milliseconds; one that has not answered by then has nothing to say. */
 const FIND_LIMIT_MS = 10_000;
 const UNLOAD_LIMIT_MS = 10_000;
 /**
@@ -26,57 +27,98 @@ export class RepositoryService {
     private readonly gate: RedisGate,
   ) {}
 
-  /** Rejects `unknown-model` where no repository has it, `bad-request` with the reason where no version of it loads. */
-  async load(name: string): Promise<void> {
-    await this.#begin(name, 'load');
-    const settled = await this.#wait(LOAD_LIMIT_MS, name, (versions) =>
-      versions.every((doc) => doc.state === 'LOADED' || doc.state === 'FAILED'),
+  /**
+   * Resolves once a live worker has read the model's folder again and serves a version of it. Rejects `unknown-model`
+   * where no live worker has it, `bad-request` with the reasons where no version of it loads, `not-ready` without a worker.
+   * @param signal aborted: nobody waits any more; the workers go on
+   */
+  async load(name: string, signal: AbortSignal): Promise<void> {
+    const wish = await this.#begin(name, 'load');
+    const begunAt = performance.now();
+    const settled = await untilModel(name, LOAD_LIMIT_MS, this.notices, signal, () =>
+      this.#loaded(name, wish, begunAt),
     );
     if (settled === null) throw tooLate(name, 'loaded');
-    if (settled.some((doc) => doc.state === 'LOADED')) return;
-    const reasons = settled.map((doc) => `version ${doc.version}: ${doc.reason}`);
-    throw new WarmlaneError('bad-request', `model '${name}' does not load: ${reasons.join('; ')}`);
+  }
+
+  /** True where it is loaded, null while it is not settled. */
+  async #loaded(name: string, wish: number, begunAt: number): Promise<true | null> {
+    const workers = await this.#workers();
+    const [versions, answers] = await this.gate.use(() =>
+      Promise.all([this.models.versions(name), this.models.loadAnswers(name)]),
+    );
+    const outcomes = new Map(
+      [...answers].filter(([, answer]) => answer.wish >= wish).map(([worker, { outcome }]) => [worker, outcome]),
+    );
+    const verdict = loadVerdict(workers, outcomes, versions);
+    switch (verdict) {
+      case 'loaded':
+        return true;
+      case 'nobody':
+        throw noWorker(name, 'load');
+      case 'unknown':
+        throw notFound(name);
+      case 'failed':
+        throw failed(name, versions);
+      case 'asked':
+        if (performance.now() - begunAt > FIND_LIMIT_MS) throw notFound(name);
+        return null;
+      case 'reading':
+        return null;
+    }
   }
 
   /** Rejects `unknown-model`. */
   async unload(name: string): Promise<void> {
     await this.fleet.versions(name);
     await this.#begin(name, 'unload');
-    const done = await this.#wait(UNLOAD_LIMIT_MS, name, (versions) =>
-      versions.every((doc) => doc.state === 'UNLOADED' || doc.state === 'FAILED'),
-    );
-    if (done === null) throw tooLate(name, 'unloaded');
+    if ((await this.#unloaded(name)) === null) throw tooLate(name, 'unloaded');
   }
 
-  async #begin(name: string, desired: 'load' | 'unload'): Promise<void> {
+  /** @returns the number of the wish */
+  async #begin(name: string, desired: 'load' | 'unload'): Promise<number> {
     if (!isModelName(name))
       throw new WarmlaneError('unknown-model', `'${name}' is not a model's name`, 'See POST /v2/repository/index.');
-    const workers = await this.fleet.workersNow();
-    if (!workers.some((worker) => worker.state !== 'gone')) {
-      throw new WarmlaneError('not-ready', `no worker is there to ${desired} model '${name}'`, 'Start a worker.');
-    }
-    await this.gate.use(() => this.models.setDesired(name, null, desired));
+    if ((await this.#workers()).length === 0) throw noWorker(name, desired);
+    return await this.gate.use(() => this.models.setDesired(name, null, desired));
   }
 
-  #wait(limitMs: number, name: string, done: (versions: ModelDoc[]) => boolean): Promise<ModelDoc[] | null> {
+  /** Ids of the live workers; one that is about to end answers nothing any more. */
+  async #workers(): Promise<string[]> {
+    const workers = await this.fleet.workersNow();
+    return workers.filter(({ state }) => state !== 'gone' && state !== 'draining').map((worker) => worker.id);
+  }
+
+  #unloaded(name: string): Promise<ModelDoc[] | null> {
     const begunAt = performance.now();
-    return untilModel(name, limitMs, this.notices, async (heard) => {
+    return untilModel(name, UNLOAD_LIMIT_MS, this.notices, NEVER, async (heard) => {
       if (heard === 0 && performance.now() - begunAt < OLD_STATE_MS) return null;
       const versions = await this.gate.use(() => this.models.versions(name));
-      if (versions.length === 0) {
-        if (performance.now() - begunAt > FIND_LIMIT_MS) throw notFound(name);
-        return null;
-      }
-      return done(versions) ? versions : null;
+      return versions.every((doc) => doc.state === 'UNLOADED' || doc.state === 'FAILED') ? versions : null;
     });
   }
+}
+
+const NEVER = new AbortController().signal;
+
+function noWorker(name: string, desired: 'load' | 'unload'): WarmlaneError {
+  return new WarmlaneError(
+    'not-ready',
+    `no live worker is there to ${desired} model '${name}'`,
+    'Start a worker (`warmlane worker`, or `warmlane serve` for everything), then ask again.',
+  );
+}
+
+function failed(name: string, versions: readonly ModelDoc[]): WarmlaneError {
+  const reasons = versions.map((doc) => `version ${doc.version}: ${doc.reason === '' ? doc.state : doc.reason}`);
+  return new WarmlaneError('bad-request', `model '${name}' does not load: ${reasons.join('; ')}`);
 }
 
 function notFound(name: string): WarmlaneError {
   return new WarmlaneError(
     'unknown-model',
-    `no worker found model '${name}' in its repository`,
-    'It looks for <repository>/<model>/<version>/model.onnx; a large one may still be read, see POST /v2/repository/index.',
+    `no worker has model '${name}' in its repository`,
+    'Put it there as <repository>/<model>/<version>/model.onnx and ask again.',
   );
 }
 

@@ -12,6 +12,7 @@ import { LaneUpkeep } from '../lanes/lane-upkeep.js';
 import { LOGGER } from '../logger.js';
 import { versionName } from '../models/held-version.js';
 import { HeldVersions } from '../models/held-versions.js';
+import { LoadAnswers } from '../models/load-answers.js';
 import { ModelRepository } from '../models/model-repository.js';
 import { WorkerRedis } from '../redis.provider.js';
 import { Fleet, type FleetView } from './fleet.js';
@@ -46,6 +47,7 @@ export class Reconciler {
     @Inject(WorkerRedis) private readonly redis: WorkerRedis,
     @Inject(IdentityService) private readonly identity: IdentityService,
     @Inject(ModelRepository) private readonly repository: ModelRepository,
+    @Inject(LoadAnswers) private readonly loads: LoadAnswers,
     @Inject(HeldVersions) private readonly held: HeldVersions,
     @Inject(Fleet) private readonly fleet: Fleet,
     @Inject(LaneManager) private readonly manager: LaneManager,
@@ -62,7 +64,8 @@ export class Reconciler {
     const { notices } = this.redis;
     this.unsubscribe = [
       await notices.subscribe((notice) => {
-        if (notice.kind === 'model') this.repository.readAgain(notice.model);
+        if (notice.kind === 'load') return;
+        if (notice.kind === 'model' && notice.version === null) this.announceLoad(notice.model);
         // Lanes change state all the time; only what they stand for in the plan needs a look, and the next tick sees it.
         if (notice.kind !== 'lane' || isServing(notice.state)) this.look();
       }),
@@ -70,6 +73,13 @@ export class Reconciler {
     ];
     this.timer = setInterval(() => this.look(), EVERY_MS);
     await this.lookNow();
+  }
+
+  /** What fails here is said by the look that follows. */
+  private announceLoad(name: string): void {
+    this.loads.announce(name).catch((thrown: unknown) => {
+      this.logger.warn({ err: thrown, model: name }, 'a wish to load a model could not be answered at once');
+    });
   }
 
   /** True where the lane at this place belongs on this worker, as of the last look. */

@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { type ModelConfig, parseOptionsByProvider, WarmlaneError } from '@warmlane/contracts';
+import { type ModelConfig, type ModelMetadata, parseOptionsByProvider, WarmlaneError } from '@warmlane/contracts';
 import { declaredPlan } from '@warmlane/lanes';
 import { LIMITS } from '../limits.js';
 import { isProcessDeath, REFERENCE, type ReferencePort } from '../ports.js';
@@ -7,7 +7,7 @@ import type { HeldVersion } from './held-version.js';
 import { EMPTY_CONFIG, readModelConfig } from './model-yaml.js';
 import type { FoundVersion } from './repository-scan.js';
 import { readSampleFiles } from './sample-files.js';
-import { insidePath, readVersionFiles } from './version-folder.js';
+import { insidePath, isUntouched, readVersionFiles } from './version-folder.js';
 
 export type LoadResult =
   | { ok: true; held: HeldVersion }
@@ -19,28 +19,32 @@ export type LoadResult =
 export class ModelLoader {
   constructor(@Inject(REFERENCE) private readonly reference: ReferencePort) {}
 
-  /** Never rejects for what is wrong with the version: that is a result, with the reason to show. */
-  async load(repository: string, found: FoundVersion): Promise<LoadResult> {
+  /**
+   * Never rejects for what is wrong with the version: that is a result, with the reason to show.
+   * @param known the version as it was loaded before: files that are untouched since are neither digested nor loaded again
+   */
+  async load(repository: string, found: FoundVersion, known: HeldVersion | null): Promise<LoadResult> {
     let digest: string | null = null;
     let config = EMPTY_CONFIG;
     try {
       const folder = await this.folderOf(repository, found);
-      const files = await readVersionFiles(folder);
+      const same = known !== null && known.folder === folder && (await isUntouched(known.files));
+      const files = same ? known.files : await readVersionFiles(folder);
       digest = files.digest;
       config = await readModelConfig(folder);
       parseOptionsByProvider(config.options);
       const sampleFiles = await readSampleFiles(folder, config.inputs);
-      const metadata = await this.reference.call(
-        'model.load',
-        { path: files.modelPath, digest },
-        { timeoutMs: LIMITS.load },
-      );
+      const metadata = same ? known.metadata : await this.metadataOf(files.modelPath, digest);
       const held = { ...found, folder, files, config, metadata, sampleFiles, refusal: null };
       checkAgainstModel(held);
       return { ok: true, held };
     } catch (thrown) {
       return { ok: false, reason: reasonOf(thrown), digest, config };
     }
+  }
+
+  private metadataOf(path: string, digest: string): Promise<ModelMetadata> {
+    return this.reference.call('model.load', { path, digest }, { timeoutMs: LIMITS.load });
   }
 
   private async folderOf(repository: string, found: FoundVersion): Promise<string> {
@@ -66,6 +70,6 @@ function reasonOf(thrown: unknown): string {
   const death = isProcessDeath(thrown);
   if (death !== null) return `the reference process ended while it loaded the model: ${death.reason}`;
   const { code, message, hint } = WarmlaneError.from(thrown);
-  const text = hint === '' ? message : `${message}. ${hint}`;
+  const text = hint === '' ? message : `${message.replace(/\.+$/, '')}. ${hint}`;
   return code === 'not-supported' ? `not-supported: ${text}` : text;
 }

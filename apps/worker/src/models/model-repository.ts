@@ -9,6 +9,7 @@ import { WorkerRedis } from '../redis.provider.js';
 import { WORKER_CONFIG, type WorkerConfig } from '../worker.config.js';
 import { type HeldVersion, versionName } from './held-version.js';
 import { HeldVersions } from './held-versions.js';
+import { LoadAnswers } from './load-answers.js';
 import { type LoadResult, ModelLoader } from './model-loader.js';
 import { type FoundVersion, scanRepository } from './repository-scan.js';
 import { isUntouched, readVersionFiles } from './version-folder.js';
@@ -23,8 +24,6 @@ interface Local {
 @Injectable()
 export class ModelRepository {
   private readonly local = new Map<string, Local>();
-  /** Names whose folders are to be read again. */
-  private readonly toRead = new Set<string>();
   /** Versions that serving was told of. */
   private readonly active = new Map<string, HeldVersion>();
 
@@ -32,6 +31,7 @@ export class ModelRepository {
     @Inject(WORKER_CONFIG) private readonly config: WorkerConfig,
     @Inject(WorkerRedis) private readonly redis: WorkerRedis,
     @Inject(ModelLoader) private readonly loader: ModelLoader,
+    @Inject(LoadAnswers) private readonly loads: LoadAnswers,
     @Inject(HeldVersions) private readonly held: HeldVersions,
     @Inject(ListenerHub) private readonly hub: ListenerHub,
     @Inject(LOGGER) private readonly logger: Logger,
@@ -47,20 +47,16 @@ export class ModelRepository {
     return [...this.active.values()];
   }
 
-  /** Somebody asked for a load: read that model's folder again at the next {@link sync}. */
-  readAgain(name: string): void {
-    this.toRead.add(name);
-  }
-
   /** Brings memory, Redis and listeners in step. @returns every registered version */
   async sync(): Promise<ModelDoc[]> {
     const wishes = await this.redis.models.desired();
-    await this.readWanted(wishes);
+    const loads = await this.readWanted(wishes);
     for (const held of this.held.all) await this.checkBytes(held);
     const before = await this.redis.models.list();
     for (const local of this.local.values()) await this.syncOne(local, before, wishes);
     const docs = await this.redis.models.list();
     await this.tell(docs);
+    for (const [name, wish] of loads) await this.loads.say(name, wish, 'done');
     return docs;
   }
 
@@ -69,21 +65,27 @@ export class ModelRepository {
     await this.tell([]);
   }
 
-  private async readWanted(wishes: readonly DesiredModel[]): Promise<void> {
-    const loads = new Set(wishes.filter((wish) => wish.desired === 'load').map((wish) => wish.name));
-    for (const name of loads) {
-      const again = this.toRead.delete(name);
-      for (const found of await scanRepository(this.config.models, name)) {
-        if (again || !this.local.has(versionName(found))) await this.read(found);
+  /** Reads what was asked for. @returns the wishes that can be called done once this is registered */
+  private async readWanted(wishes: readonly DesiredModel[]): Promise<Map<string, number>> {
+    const loads = this.loads.open(wishes);
+    const names = new Set(wishes.filter((wish) => wish.desired === 'load').map((wish) => wish.name));
+    for (const name of names) {
+      const found = await scanRepository(this.config.models, name);
+      const wish = loads.get(name);
+      if (wish !== undefined) await this.loads.say(name, wish, found.length === 0 ? 'none' : 'found');
+      if (found.length === 0) loads.delete(name);
+      for (const one of found) {
+        if (wish !== undefined || !this.local.has(versionName(one))) await this.read(one);
       }
     }
-    this.toRead.clear();
+    return loads;
   }
 
   private async read(found: FoundVersion): Promise<void> {
-    const result = await this.loader.load(this.config.models, found);
     const name = versionName(found);
     const before = this.local.get(name)?.result;
+    const known = before?.ok === true && before.held.refusal === null ? before.held : null;
+    const result = await this.loader.load(this.config.models, found, known);
     if (before?.ok === true && result.ok && sameVersion(before.held, result.held)) {
       before.held.files = result.held.files;
       return;

@@ -88,7 +88,11 @@ async function findServable(models: ModelStore, name: string, version: string | 
 export async function findModel(models: ModelStore, name: string, version: string | null): Promise<ModelDoc> {
   const versions = await models.versions(name);
   if (versions.length === 0) {
-    throw new WarmlaneError('unknown-model', `unknown model '${name}'`, 'GET /v1/models lists the registered models.');
+    throw new WarmlaneError(
+      'unknown-model',
+      `unknown model '${name}': no worker ever registered it`,
+      'GET /v1/models lists the registered models; a worker that starts registers those of its repository.',
+    );
   }
   const chosen = version ?? chooseDefaultVersion(versions);
   const doc = versions.find((candidate) => candidate.version === chosen);
@@ -103,7 +107,7 @@ export async function findModel(models: ModelStore, name: string, version: strin
   throw new WarmlaneError(
     'not-ready',
     `model '${name}' has no loaded version`,
-    versions.map((each) => `Version ${each.version} is ${describeState(each)}.`).join(' '),
+    versions.map((each) => `Version ${each.version} is ${describeState(each).replace(/\.+$/, '')}.`).join(' '),
   );
 }
 

@@ -106,7 +106,7 @@ export class Producer {
     this.#clock = new RedisClock(redis);
     this.#liveness = new Liveness(redis);
     this.#notices = new Notices(redis, logger);
-    this.#replyStore = new ReplyStore(redis);
+    this.#replyStore = new ReplyStore(redis, logger);
     this.#replies = new ReplyReader(redis, this.#replyStore, this.id, logger);
     this.#blobs = new BlobStore(blobRedis, redis, budget);
     this.#queues = new QueueCache<ClassJob>({
