@@ -36,7 +36,7 @@ const project = (name: string, include: string[], timeoutMs: number, needs: Need
 export default defineConfig({
   test: {
     projects: [
-      project('unit', ['libs/*/src/**/*.spec.ts', 'apps/*/src/**/*.spec.ts', 'test/unit/**/*.spec.ts'], 20_000),
+      project('unit', ['{libs,apps,examples}/*/src/**/*.spec.ts', 'test/unit/**/*.spec.ts'], 20_000),
       project('redis', ['test/redis/**/*.spec.ts'], 30_000, { redis: true }),
       project('native', ['test/native/**/*.spec.ts'], 60_000, { build: true }),
       project('e2e', ['test/e2e/**/*.spec.ts'], 120_000, { redis: true, build: true, alone: true }),

@@ -1,0 +1,21 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ROOT, type Row, writeResult } from './support/result.js';
+
+// The example of two stages, measured: its own table, as it prints it.
+
+const folder = await mkdtemp(join(tmpdir(), 'warmlane-stages-'));
+try {
+  const file = join(folder, 'table.json');
+  const program = join(ROOT, 'examples/ocr/dist/main.js');
+  const child = spawn(process.execPath, [program, '--json', file], { cwd: ROOT, stdio: 'inherit' });
+  const [code] = await once(child, 'exit');
+  if (code !== 0) throw new Error(`the example ended with ${code}`);
+  const { rows } = JSON.parse(await readFile(file, 'utf8')) as { rows: Row[] };
+  await writeResult({ name: 'stages', device: 'cpu', rows, figures: {} });
+} finally {
+  await rm(folder, { recursive: true, force: true });
+}
