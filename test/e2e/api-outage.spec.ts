@@ -1,3 +1,4 @@
+import { Socket } from 'node:net';
 import { startRedis } from '@warmlane/testing';
 import { describe, expect, it } from 'vitest';
 import { ApiProcess } from './api-process.fixture.js';
@@ -99,6 +100,52 @@ describe('stopping', () => {
     release();
     expect((await answer).status).toBe(200);
     expect((await exit).code).toBe(0);
+  });
+
+  it('answers within its deadline what runs long at SIGTERM, not ready meanwhile', async () => {
+    await using redis = await startRedis();
+    await using worker = await FakeWorker.start(redis.url);
+    let release: () => void = () => undefined;
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    await worker.serve({
+      ...DOUBLE,
+      compute: async (inputs, job) => {
+        await released;
+        return DOUBLE.compute(inputs, job);
+      },
+    });
+    await using api = await ApiProcess.start({ WARMLANE_REDIS: redis.url });
+    const answer = send(`${api.url}/v2/models/double/infer`, request);
+    await expect.poll(() => worker.jobs.length, { timeout: 20_000 }).toBe(1);
+    const startedAt = performance.now();
+    // As of a load balancer that had just begun to ask.
+    const held = new Socket();
+    const told = new Promise<string>((resolve) => {
+      held.once('data', (bytes) => resolve(String(bytes)));
+    });
+    await new Promise<void>((resolve) => held.connect(Number(new URL(api.url).port), '127.0.0.1', resolve));
+    held.write('GET /health/ready HTTP/1.1\r\nhost: a\r\n');
+    const exit = api.stop('SIGTERM');
+    await expect
+      .poll(
+        () =>
+          send(`${api.url}/health/live`).then(
+            () => 'open',
+            () => 'closed',
+          ),
+        { timeout: 20_000 },
+      )
+      .toBe('closed');
+    held.write('\r\n');
+    expect(await told).toMatch(/^HTTP\/1\.1 503 .*connection: close.*this API is stopping/is);
+    // Longer than the 2 s after which it was cut off before.
+    await expect.poll(() => performance.now() - startedAt, { timeout: 20_000, interval: 100 }).toBeGreaterThan(3_500);
+    release();
+    expect((await answer).status).toBe(200);
+    expect((await exit).code).toBe(0);
+    held.destroy();
   });
 
   it('exits 0 within seconds with Redis gone', async () => {

@@ -6,8 +6,12 @@ import { type RunningApi, startApi } from './lifecycle/start-api.js';
 
 process.title = 'warmlane api';
 
-/** However closing goes, the process is gone after this. */
-const EXIT_LIMIT_MS = 6_000;
+/** For requests in flight: `serve` gives the API 15 s of its 20 s. */
+const GRACE_MS = 12_000;
+/** Without a parent the workers are gone as well. */
+const ORPHAN_GRACE_MS = 2_000;
+/** However closing goes, the process is gone so much after its grace. */
+const EXIT_AFTER_MS = 2_500;
 
 function readConfig(): ApiConfig {
   try {
@@ -24,17 +28,18 @@ const log = createLogger({ role: 'api', level: config.logLevel });
 let api: RunningApi | null = null;
 let stopping = false;
 
-function stop(reason: string): void {
+function stop(reason: string, graceMs: number): void {
   if (stopping) return;
   stopping = true;
   log.info({ reason }, 'stopping');
-  setTimeout(() => process.exit(0), EXIT_LIMIT_MS).unref();
-  void (api?.close() ?? Promise.resolve()).finally(() => process.exit(0));
+  setTimeout(() => process.exit(0), graceMs + EXIT_AFTER_MS).unref();
+  void (api?.close(graceMs) ?? Promise.resolve()).finally(() => process.exit(0));
 }
 
-process.on('SIGTERM', () => stop('SIGTERM'));
-process.on('SIGINT', () => stop('SIGINT'));
-if (config.lifelineFd !== null) watchLifeline(config.lifelineFd, () => stop('the parent process is gone'));
+process.on('SIGTERM', () => stop('SIGTERM', GRACE_MS));
+process.on('SIGINT', () => stop('SIGINT', GRACE_MS));
+if (config.lifelineFd !== null)
+  watchLifeline(config.lifelineFd, () => stop('the parent process is gone', ORPHAN_GRACE_MS));
 
 try {
   api = await startApi(config, log);

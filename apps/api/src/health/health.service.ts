@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { WarmlaneError } from '@warmlane/contracts';
 import { FleetService } from '../fleet/fleet.service.js';
+import { InFlight } from '../lifecycle/in-flight.js';
 import { answeringWorkers, type FleetSnapshot, startProblems, versionProblems } from './readiness.js';
 
 export interface Readiness {
@@ -18,10 +19,14 @@ export class HealthService {
   #wasReady = false;
   #snapshot: { at: number; fleet: Promise<FleetSnapshot> } | null = null;
 
-  constructor(private readonly fleet: FleetService) {}
+  constructor(
+    private readonly fleet: FleetService,
+    private readonly inFlight: InFlight,
+  ) {}
 
-  /** Not ready until the required plan was READY once, afterwards only while nothing can answer. */
+  /** Not ready until the required plan was READY once, afterwards only while nothing can answer, or at its end. */
   async ready(): Promise<Readiness> {
+    if (this.inFlight.draining) return { ready: false, reasons: ['this API is stopping'] };
     let fleet: FleetSnapshot;
     try {
       fleet = await this.#look();

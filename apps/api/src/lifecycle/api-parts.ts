@@ -24,6 +24,7 @@ import { ApiMetrics } from '../metrics/api.metrics.js';
 import { RedisClients } from '../redis/redis.clients.js';
 import { EventStreams } from '../rest/event-streams.js';
 import type { CloseStep } from './close-within.js';
+import { InFlight } from './in-flight.js';
 
 /** Tensors in flight may take this much of Redis together. */
 const BLOB_LIMIT_BYTES = 2 * 2 ** 30;
@@ -36,6 +37,7 @@ export class ApiParts {
   readonly metrics = new ApiMetrics();
   readonly codec = new CodecPool();
   readonly streams = new EventStreams();
+  readonly inFlight = new InFlight();
   readonly producer: Producer;
   readonly coordinator: WarmupCoordinator;
   readonly #dispatcher: EntryDispatcher;
@@ -92,6 +94,7 @@ export class ApiParts {
       { provide: ApiMetrics, useValue: this.metrics },
       { provide: CodecPool, useValue: this.codec },
       { provide: EventStreams, useValue: this.streams },
+      { provide: InFlight, useValue: this.inFlight },
       { provide: Producer, useValue: this.producer },
       { provide: WarmupCoordinator, useValue: this.coordinator },
       { provide: StallMonitor, useValue: this.#stalls },
@@ -143,6 +146,12 @@ export class ApiParts {
   /** Once the start's own work is done: loading the program stands still for hundreds of milliseconds. */
   watchEventLoop(): void {
     this.#stalls.start();
+  }
+
+  /** Waits for the requests in flight; without Redis hardly any of them gets its answer. @returns how many are left */
+  drained(limitMs: number): Promise<number> {
+    const outage = Outage.of(this.#redis.main);
+    return this.inFlight.drained({ limitMs, awayLimitMs: REDIS_WAIT_MS, canAnswer: () => outage.connected });
   }
 
   /** In this order: nothing that is closed is needed by what closes later. */

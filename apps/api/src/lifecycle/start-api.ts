@@ -18,8 +18,11 @@ const REQUEST_TIMEOUT_MS = 300_000;
 
 export interface RunningApi {
   url: string;
-  /** Answers what is in flight, stops taking jobs, closes connections; a few seconds at most, also with Redis gone. */
-  close(): Promise<void>;
+  /**
+   * Refuses new connections, answers what is in flight for up to `graceMs` (2 s while Redis is away), stops taking jobs,
+   * closes connections: 3 s more at most.
+   */
+  close(graceMs: number): Promise<void>;
 }
 
 /** Starts the API. Redis may be away: then it answers 503 until it is there. Rejects where the address is taken. */
@@ -41,6 +44,7 @@ export async function startApi(config: ApiConfig, log: Logger): Promise<RunningA
   const fastify = app.getHttpAdapter().getInstance();
   const pipeline = new HttpPipeline(config);
   const methods = new MethodNotAllowed();
+  parts.inFlight.install(fastify);
   pipeline.install(fastify);
   methods.watch(fastify);
   fastify.addHook('onResponse', (request, reply, done) => {
@@ -57,15 +61,16 @@ export async function startApi(config: ApiConfig, log: Logger): Promise<RunningA
   parts.watchEventLoop();
   return {
     url: await app.getUrl(),
-    close: () =>
-      closeInOrder(
-        [
-          { name: 'event streams', limitMs: 200, close: () => parts.streams.close() },
-          { name: 'http', limitMs: 2_000, close: () => app.close() },
-          { name: 'connections', limitMs: 100, close: () => fastify.server.closeAllConnections() },
-          ...parts.closeSteps(),
-        ],
-        log,
-      ),
+    close: async (graceMs) => {
+      parts.inFlight.begin();
+      // Not awaited: it stops listening now, and ends once the last connection has.
+      const closed = app.close();
+      closed.catch(() => undefined);
+      await closeInOrder([{ name: 'event streams', limitMs: 200, close: () => parts.streams.close() }], log);
+      const left = await parts.drained(graceMs);
+      if (left > 0) log.warn({ requests: left }, 'not every request was answered in time: their connections are cut');
+      fastify.server.closeAllConnections();
+      await closeInOrder([{ name: 'http', limitMs: 300, close: () => closed }, ...parts.closeSteps()], log);
+    },
   };
 }

@@ -10,10 +10,10 @@ import { untilLive } from './ready-probe.js';
 import { Supervised } from './supervised.js';
 
 // From the request to stop, all counted from there, so that even with everything hanging the whole is gone in 20 s. The API
-// ends its open requests, which the workers still answer meanwhile; by itself it takes 6 s at most. What a worker does not
+// ends its open requests, which the workers still answer meanwhile: 14.5 s at most. What a worker does not
 // finish in time is in Redis for the next start.
-const API_GONE_MS = 7_000;
-const WORKERS_GONE_MS = 16_000;
+const API_GONE_MS = 15_000;
+const WORKERS_GONE_MS = 18_000;
 const REDIS_GONE_MS = 19_000;
 
 export interface ServeOptions {
