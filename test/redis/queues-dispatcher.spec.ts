@@ -276,6 +276,39 @@ describe('EntryDispatcher, what stays', () => {
       timeout: 5_000,
     });
   });
+
+  it('removes finished jobs that were kept long enough, though no other job ends any more', async () => {
+    await registerEcho(fixture.redis);
+    const worker = await startWorker();
+    await worker.serveCold();
+    await startApi({ sweepEveryMs: 20 });
+    const queue = bareQueue('inference');
+    const data = { v: 1, model: MODEL, inputs: [{ name: 'x', datatype: 'FP32', shape: [1, 1], base64: 'AAAAAA==' }] };
+    const jobs = await queue.addBulk([
+      { name: 'infer', data },
+      { name: 'infer', data },
+      { name: 'infer', data: { ...data, model: 'nobody' } },
+      { name: 'infer', data: { ...data, model: 'nobody' } },
+    ]);
+    const counts = () => queue.getJobCounts('completed', 'failed');
+    await vi.waitFor(async () => expect(await counts()).toEqual({ completed: 2, failed: 2 }), { timeout: 20_000 });
+    // As if one of each had ended just longer ago than is kept: 60 s, and 1 h.
+    for (const [n, state, ageMs] of [
+      [0, 'completed', 61_000],
+      [2, 'failed', 3_601_000],
+    ] as const) {
+      const id = jobs[n]?.id ?? '';
+      const at = Date.now() - ageMs;
+      await fixture.redis
+        .multi()
+        .hset(`{wl}:inference:${id}`, { finishedOn: at, timestamp: at })
+        .zadd(`{wl}:inference:${state}`, at, id)
+        .exec();
+    }
+    await vi.waitFor(async () => expect(await counts()).toEqual({ completed: 1, failed: 1 }), { timeout: 20_000 });
+    const left = await Promise.all(jobs.map(async (job) => (await queue.getJob(job.id ?? '')) !== undefined));
+    expect(left).toEqual([false, true, false, true]);
+  });
 });
 
 describe('EntryDispatcher, warm-ups', () => {
