@@ -6,7 +6,7 @@ import {
   type RuntimeMethods,
   WarmlaneError,
 } from '@warmlane/contracts';
-import { type Capture, LaneSession, OrtError, type OrtRuntime, readModelMetadata } from '@warmlane/ort';
+import { type Capture, LaneSession, OrtError, type OrtRuntime, readModelMetadata, trimHeap } from '@warmlane/ort';
 import type { Device } from './device.js';
 import type { Gate } from './gate.js';
 import type { WeightLease, WeightStore } from './weight-store.js';
@@ -52,6 +52,7 @@ export class LaneTable {
       const begun = performance.now();
       const { session, weights, reason } = await this.#open(params, provider);
       const createMs = performance.now() - begun;
+      await trimHeap();
       this.#lanes.set(id, { session, weights, firstInputs: [] });
       return {
         createMs,

@@ -85,10 +85,9 @@ export async function prepareModel(runtime: OrtRuntime, request: PrepareRequest)
 
 /** Names what a prepared model depends on: it is good for no other. */
 export function keyOf({ version }: Pick<OrtRuntime, 'version'>, request: Omit<PrepareRequest, 'folder'>): string {
-  const options = neutralOptions(request);
-  const text = JSON.stringify([version, request.provider, Object.entries(options.session).sort()]);
-  const settings = createHash('sha256').update(text).digest('hex').slice(0, 16);
-  return `${request.model.digest.slice(0, 48)}-${settings}`;
+  const { session } = neutralOptions(request);
+  const text = JSON.stringify([version, request.model.digest, request.provider, Object.entries(session).sort()]);
+  return createHash('sha256').update(text).digest('hex').slice(0, 48);
 }
 
 const LEVELS = ['ORT_DISABLE_ALL', 'ORT_ENABLE_BASIC'];

@@ -5,10 +5,11 @@ import { listGpus, nvidiaDriverVersion } from '@warmlane/ort';
 import { measureArticle } from './article.js';
 import { measureFloor } from './floor.js';
 import { type MixedRow, measureMixed, mixedRatios } from './mixed.js';
+import { measureSharedWeights } from './shared-weights.js';
 import { openStage } from './stage.js';
 
 /**
- * The figures of lanes on a GPU. Parts by name: `node bench/dist/gpu/lanes.js OUT.json mixed floor article`. Needs
+ * The figures of lanes on a GPU. Parts by name: `node bench/dist/gpu/lanes.js OUT.json mixed floor weights article`. Needs
  * ORT_LIB_DIR and MODELS_DIR (rec.onnx, det.onnx). Writes rows and figures of the parts that it ran.
  */
 async function main(): Promise<void> {
@@ -16,7 +17,7 @@ async function main(): Promise<void> {
   const { ORT_LIB_DIR: libDir, MODELS_DIR: modelsDir, COMMIT: commit = 'unknown' } = process.env;
   if (out === undefined || libDir === undefined || modelsDir === undefined) {
     throw new Error(
-      'usage: ORT_LIB_DIR=... MODELS_DIR=... node bench/dist/gpu/lanes.js OUT.json [mixed] [floor] [article]',
+      'usage: ORT_LIB_DIR=... MODELS_DIR=... node bench/dist/gpu/lanes.js OUT.json [mixed] [floor] [weights] [article]',
     );
   }
   const stage = openStage({ libDir, modelsDir });
@@ -51,6 +52,23 @@ async function main(): Promise<void> {
         rows.push(...mixed.filter((row) => row.model === model));
         save();
       }
+    }
+    if (parts.includes('weights')) {
+      // 8 layers of 64 MiB, in processes of their own on the same device.
+      const weights = await measureSharedWeights({
+        provider: 'cuda',
+        visible: listGpus()[0]?.uuid ?? '0',
+        libDir,
+        stack: { kind: 'matmul', layers: 8, width: 4096, seed: 1 },
+        lanes: 8,
+      });
+      rows.push(...weights.rows);
+      figures.sharedWeights = {
+        ratio: weights.ratio,
+        ratioAfterFirst: weights.ratioAfterFirst,
+        difference: weights.difference,
+      };
+      save();
     }
     if (parts.includes('article')) {
       rows.push(...(await measureArticle(stage, scratch)));

@@ -1,6 +1,6 @@
 /** ONNX Runtime for Warmlane: the C API through koffi, sessions, and lanes bound to one shape. */
 export { CudaRuntime, DeviceBuffer } from './native/cuda-runtime.js';
-export { HostBuffer, type HostMemory } from './native/host-buffer.js';
+export { HostBuffer, type HostMemory, trimHeap } from './native/host-buffer.js';
 export { OrtError, type OrtReason } from './native/ort-error.js';
 export type { AllocatorStats } from './session/allocator-stats.js';
 export { cudaProblem, type Gpu, hasNvidiaDevice, listGpus, nvidiaDriverVersion } from './session/devices.js';

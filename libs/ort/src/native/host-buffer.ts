@@ -6,6 +6,7 @@ interface LibC {
   alignedAlloc(alignment: number, bytes: number): bigint | null;
   free(address: bigint): void;
   copyIn(to: bigint, from: Uint8Array, bytes: number): void;
+  trim: { async(keep: number, done: (error: Error | null) => void): void };
   copyOut(to: Uint8Array, from: bigint, bytes: number): void;
 }
 
@@ -18,6 +19,7 @@ function libc(): LibC {
     bound = {
       alignedAlloc: library.func('void *aligned_alloc(size_t alignment, size_t bytes)'),
       free: library.func('void free(void *address)'),
+      trim: library.func('int malloc_trim(size_t keep)'),
       copyIn: memcpy,
       copyOut: memcpy,
     };
@@ -38,6 +40,14 @@ export function copyFrom(address: bigint, bytes: number): Uint8Array {
 /** Copies an array into native memory that has room for it. */
 export function copyTo(address: bigint, data: Uint8Array): void {
   if (data.byteLength > 0) libc().copyIn(address, data, data.byteLength);
+}
+
+/**
+ * Gives back to the system what the C heap holds free, on a pool thread. The creation of a session leaves more than its
+ * model's size there: the heap keeps freed blocks of up to 32 MiB.
+ */
+export function trimHeap(): Promise<void> {
+  return new Promise((resolve) => libc().trim.async(0, () => resolve()));
 }
 
 /** Memory that the device copies to or from, with one owner. */
