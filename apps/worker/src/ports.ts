@@ -126,6 +126,8 @@ export interface LaneListener {
   laneLeaving(lane: ReadyLane): Promise<void>;
   /** Gone without notice (runtime died, wrong numbers): runs on it reject; stop pulling unless another lane holds the class. */
   laneGone(lane: ReadyLane): void;
+  /** Its steady p50 is another one than it was READY with, ms. */
+  laneMeasured(laneId: string, p50Ms: number): void;
   /** Serve its cold queue and adopt its orphaned class queues from now on. */
   modelHeld(model: HeldModel): Promise<void>;
   /** Stop that; resolves once nothing of it runs any more. */

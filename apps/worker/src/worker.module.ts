@@ -19,6 +19,7 @@ import { LaneUpkeep } from './lanes/lane-upkeep.js';
 import { LaneWarmer } from './lanes/lane-warmer.js';
 import { LaneWatcher } from './lanes/lane-watcher.js';
 import { ListenerHub } from './lanes/listener-hub.js';
+import { QuietMeasure } from './lanes/quiet-measure.js';
 import { Revisitor } from './lanes/revisit.js';
 import { RuntimeLife } from './lanes/runtime-life.js';
 import { Verifier } from './lanes/verifier.js';
@@ -85,6 +86,7 @@ export function workerModule({ config, device, logger, monitor }: WorkerSetup): 
       LaneManager,
       { provide: LANES, useExisting: LaneManager },
       LaneUpkeep,
+      QuietMeasure,
       IdleWork,
       Fleet,
       Serving,

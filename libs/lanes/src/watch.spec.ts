@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { median, percentile } from './percentile.js';
-import { keptItsShape, LaneWatch } from './watch.js';
+import { keptItsShape, LaneWatch, wasDisturbed } from './watch.js';
 
 describe('percentile', () => {
   it('is by nearest rank', () => {
@@ -37,6 +37,15 @@ describe('LaneWatch', () => {
     const long = new LaneWatch(10);
     window(long, 29, 0);
     expect(window(long, 29, 20_000)).toBeNull();
+  });
+});
+
+describe('wasDisturbed', () => {
+  it('is where requests ran meanwhile, or the revisit was faster than the steady state', () => {
+    expect(wasDisturbed({ served: 0, steadyMs: 7.5, revisitMs: 1.9 })).toBe(true);
+    expect(wasDisturbed({ served: 1, steadyMs: 2, revisitMs: 2 })).toBe(true);
+    expect(wasDisturbed({ served: 0, steadyMs: 2, revisitMs: 1.7 })).toBe(false);
+    expect(wasDisturbed({ served: 0, steadyMs: 2, revisitMs: 2.9 })).toBe(false);
   });
 });
 

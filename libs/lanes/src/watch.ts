@@ -50,3 +50,14 @@ const REVISIT_SLACK_MS = { cuda: 0, cpu: 1 } as const;
 export function keptItsShape(provider: 'cpu' | 'cuda', revisitMs: number, steadyMs: number): boolean {
   return revisitMs <= REVISIT_RATIO[provider] * steadyMs + REVISIT_SLACK_MS[provider];
 }
+
+/** A revisit so much faster than the steady median says that something else slowed the latter. */
+const DISTURBED_RATIO = 1.25;
+
+/**
+ * True where a lane's steady figures were taken beside other work: requests were served meanwhile, or the revisit, right
+ * after other shapes ran, was faster than the steady state.
+ */
+export function wasDisturbed(of: { served: number; steadyMs: number; revisitMs: number }): boolean {
+  return of.served > 0 || of.steadyMs > DISTURBED_RATIO * of.revisitMs;
+}

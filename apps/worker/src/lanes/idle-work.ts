@@ -10,13 +10,14 @@ import { Fallback } from './fallback.js';
 import { LaneMemory } from './lane-memory.js';
 import { LaneRegistry } from './lane-registry.js';
 import { LaneWatcher } from './lane-watcher.js';
+import { QuietMeasure } from './quiet-measure.js';
 import { elementsOf } from './revisit.js';
 import { Verifier } from './verifier.js';
 
 /** Without a request for so long a planned restart of the runtime disturbs nobody. */
 const QUIET_MS = 10_000;
 
-/** What is done while no lane is being warmed: fallbacks are proven, lost memory is got back. */
+/** What is done while no lane is being warmed: fallbacks are proven, lanes measured again, lost memory is got back. */
 @Injectable()
 export class IdleWork {
   private busy = false;
@@ -28,6 +29,7 @@ export class IdleWork {
     @Inject(LaneRegistry) private readonly registry: LaneRegistry,
     @Inject(LaneMemory) private readonly memory: LaneMemory,
     @Inject(LaneWatcher) private readonly watcher: LaneWatcher,
+    @Inject(QuietMeasure) private readonly quietMeasure: QuietMeasure,
     @Inject(Fallback) private readonly fallback: Fallback,
     @Inject(Verifier) private readonly verifier: Verifier,
     @Inject(WorkerRedis) private readonly redis: WorkerRedis,
@@ -52,7 +54,9 @@ export class IdleWork {
     }
     const next = serving.find((held) => !this.fallback.isPrepared(held) && !this.refused.has(held));
     if (next !== undefined) await this.prepare(next);
-    else if (this.memory.budget.restartDue && this.watcher.quietMs > QUIET_MS) await this.renewRuntime();
+    else await this.quietMeasure.measureDue();
+    if (next === undefined && this.memory.budget.restartDue && this.watcher.quietMs > QUIET_MS)
+      await this.renewRuntime();
   }
 
   /** With the smallest shape of its plan; a model without one is proven with its first cold request. */

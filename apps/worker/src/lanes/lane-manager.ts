@@ -111,6 +111,7 @@ export class LaneManager implements LanesPort {
     { timeoutMs }: { timeoutMs: number },
   ): Promise<FallbackRun> {
     const held = this.heldOrThrow(model, version);
+    this.watcher.serves();
     const leave = this.monitor.enter(`fallback ${model}/${version}`);
     return await this.fallback.run(held, inputs, outputs, timeoutMs).finally(leave);
   }

@@ -1,14 +1,15 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { type CreateLaneResult, WarmlaneError, type WarmRecord } from '@warmlane/contracts';
-import { keptItsShape, median, percentile, type SampleSet } from '@warmlane/lanes';
+import { keptItsShape, median, percentile, type SampleSet, wasDisturbed } from '@warmlane/lanes';
 import { IdentityService } from '../identity/identity.service.js';
 import { MEASURE, REVISIT_ATTEMPTS } from '../limits.js';
-import { RUNTIME, type RuntimePort } from '../ports.js';
+import { RUNTIME } from '../ports.js';
 import type { Lane } from './lane.js';
-import { LaneCalls } from './lane-calls.js';
+import { LaneCalls, type LaneHost } from './lane-calls.js';
 import { LaneMemory } from './lane-memory.js';
 import { LaneRecords } from './lane-records.js';
 import { precisionOf } from './lane-spec.js';
+import { LaneWatcher } from './lane-watcher.js';
 import { type Revisit, Revisitor } from './revisit.js';
 import { type Verdict, Verifier } from './verifier.js';
 
@@ -40,12 +41,13 @@ interface Steady {
 @Injectable()
 export class LaneWarmer {
   constructor(
-    @Inject(RUNTIME) private readonly runtime: RuntimePort,
-    @Inject(LaneRecords) private readonly records: LaneRecords,
+    @Inject(RUNTIME) private readonly runtime: LaneHost,
+    @Inject(LaneRecords) private readonly records: Pick<LaneRecords, 'openStep' | 'closeStep' | 'move'>,
     @Inject(Verifier) private readonly verifier: Verifier,
     @Inject(Revisitor) private readonly revisitor: Revisitor,
-    @Inject(LaneMemory) private readonly memory: LaneMemory,
-    @Inject(IdentityService) private readonly identity: IdentityService,
+    @Inject(LaneMemory) private readonly memory: Pick<LaneMemory, 'learn' | 'weightsFolder'>,
+    @Inject(LaneWatcher) private readonly watcher: Pick<LaneWatcher, 'runs'>,
+    @Inject(IdentityService) private readonly identity: Pick<IdentityService, 'environment'>,
   ) {}
 
   /** Rejects with `canceled` once the lane's abort signal is set, between two steps. */
@@ -63,6 +65,7 @@ export class LaneWarmer {
     await this.step(lane, signal, 'CAPTURING', 'capture');
     const { captureMs, graph } = await calls.capture();
     await this.step(lane, signal, 'MEASURING', 'measure');
+    const { runs } = this.watcher;
     let steady = await this.measure(calls, first);
     await this.step(lane, signal, 'VERIFYING', 'verify');
     const verdict = await this.verify(lane, calls, sampleSet);
@@ -75,6 +78,11 @@ export class LaneWarmer {
       steady = await this.measure(calls, first);
       revisit = await this.revisitor.revisit(lane);
     }
+    lane.disturbed = wasDisturbed({
+      served: this.watcher.runs - runs,
+      steadyMs: steady.p50Ms,
+      revisitMs: revisit.medianMs,
+    });
     const again = await this.verify(lane, calls, { ...sampleSet, samples: sampleSet.samples.slice(0, 1) });
     const holding = await calls.memory();
     await this.records.closeStep(lane);

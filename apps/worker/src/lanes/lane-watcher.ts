@@ -21,6 +21,7 @@ const CHECK_RUNS = 20;
 export class LaneWatcher {
   private readonly busy = new Set<string>();
   private servedAt = Number.NEGATIVE_INFINITY;
+  private served = 0;
 
   constructor(
     @Inject(RUNTIME) private readonly runtime: RuntimePort,
@@ -31,15 +32,26 @@ export class LaneWatcher {
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
-  /** ms since a lane last served. */
+  /** ms since a request was last served. */
   get quietMs(): number {
     return performance.now() - this.servedAt;
+  }
+
+  /** Requests served so far, on lanes and without. */
+  get runs(): number {
+    return this.served;
+  }
+
+  /** A request is being served. */
+  serves(): void {
+    this.served += 1;
+    this.servedAt = performance.now();
   }
 
   /** A served run. Starts the check of a lane that has become slow. */
   observe(lane: Lane, computeMs: number): void {
     lane.traffic += 1;
-    this.servedAt = performance.now();
+    this.serves();
     const medianMs = lane.watch?.push(computeMs, performance.now()) ?? null;
     if (medianMs === null || lane.state !== 'READY') return;
     const reason = `median of 50 runs ${medianMs.toFixed(2)} ms, recorded ${lane.record?.steadyP50Ms.toFixed(2)} ms`;

@@ -55,6 +55,8 @@ export class Lane {
   sharesWeights = false;
   /** Why it must have weights of its own; null where it may share them. */
   ownWeights: string | null = null;
+  /** Its record's steady figures say more about what else ran than about it: measured again in a quiet moment. */
+  disturbed = false;
   /** Its last first run, ms; 0 before. */
   firstMs = 0;
   /** Runs served, for the order of re-warming. */

@@ -26,6 +26,10 @@ export class ListenerHub {
     for (const listener of this.listeners) listener.laneGone(lane);
   }
 
+  laneMeasured(laneId: string, p50Ms: number): void {
+    for (const listener of this.listeners) listener.laneMeasured(laneId, p50Ms);
+  }
+
   modelHeld(model: HeldModel): Promise<void> {
     return this.tell('modelHeld', (listener) => listener.modelHeld(model));
   }

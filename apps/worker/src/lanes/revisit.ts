@@ -11,10 +11,10 @@ import {
 import { median } from '@warmlane/lanes';
 import { LIMITS, REVISIT_RUNS } from '../limits.js';
 import type { HeldVersion } from '../models/held-version.js';
-import { isProcessDeath, RUNTIME, type RuntimePort } from '../ports.js';
+import { isProcessDeath, RUNTIME } from '../ports.js';
 import { WorkerRedis } from '../redis.provider.js';
 import type { Lane } from './lane.js';
-import { LaneCalls, modelParams } from './lane-calls.js';
+import { LaneCalls, type LaneHost, modelParams } from './lane-calls.js';
 import { LaneRegistry } from './lane-registry.js';
 import { Verifier } from './verifier.js';
 
@@ -37,10 +37,10 @@ export interface Revisit {
 @Injectable()
 export class Revisitor {
   constructor(
-    @Inject(RUNTIME) private readonly runtime: RuntimePort,
+    @Inject(RUNTIME) private readonly runtime: LaneHost,
     @Inject(LaneRegistry) private readonly registry: LaneRegistry,
     @Inject(Verifier) private readonly verifier: Verifier,
-    @Inject(WorkerRedis) private readonly redis: WorkerRedis,
+    @Inject(WorkerRedis) private readonly redis: { readonly plans: Pick<WorkerRedis['plans'], 'entries'> },
   ) {}
 
   /** Rejects where the lane's own runs do. */

@@ -79,6 +79,10 @@ export class Executor {
     for (const work of this.#onFallback.takeWhere((one) => one.key === key)) work.failed(new Reroute(false));
   }
 
+  laneMeasured(id: string, p50Ms: number): void {
+    this.#lanes.measured(id, p50Ms);
+  }
+
   /**
    * The lane serves no more; waiting work of its shape goes to another lane or the fallback. Resolves once nothing runs on
    * it.

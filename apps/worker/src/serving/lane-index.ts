@@ -40,6 +40,12 @@ export class LaneIndex {
     return new Promise((resolve) => entry.whenIdle.push(resolve));
   }
 
+  /** A lane that serves has another steady p50 from now on. */
+  measured(id: string, p50Ms: number): void {
+    const entry = this.#byId.get(id);
+    if (entry !== undefined) entry.lane.p50Ms = p50Ms;
+  }
+
   /** True while this very life of the lane serves. */
   holds(lane: ReadyLane): boolean {
     return this.#byId.get(lane.id)?.lane === lane;

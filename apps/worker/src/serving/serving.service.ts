@@ -112,6 +112,10 @@ export class ServingService implements LaneListener {
     this.#subscriptions.demote(queueOf(lane), lane.id);
   }
 
+  laneMeasured(laneId: string, p50Ms: number): void {
+    this.#executor.laneMeasured(laneId, p50Ms);
+  }
+
   async modelHeld(model: HeldModel): Promise<void> {
     this.#adoption.add(model);
     await this.#subscriptions.addFallback(coldQueueName(model.name, model.version));
