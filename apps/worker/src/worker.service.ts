@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
-import type { RuntimeHello } from '@warmlane/contracts';
+import type { WorkerDoc } from '@warmlane/contracts';
 import type { Logger } from '@warmlane/observability';
 import { Children } from './children/children.provider.js';
+import { DeviceHealth } from './device-health.js';
 import { Fleet } from './fleet/fleet.js';
 import { Reconciler } from './fleet/reconciler.js';
 import { IdentityService } from './identity/identity.service.js';
@@ -10,8 +11,6 @@ import { LaneManager } from './lanes/lane-manager.js';
 import { LaneMemory } from './lanes/lane-memory.js';
 import { LOGGER } from './logger.js';
 import { ModelRepository } from './models/model-repository.js';
-import type { ProcessDown } from './ports.js';
-import { DeathLedger } from './processes/index.js';
 import { WorkerRedis } from './redis.provider.js';
 import { Serving } from './serving.provider.js';
 import { WarmLaneProcessor } from './warmup/warm-lane.processor.js';
@@ -22,15 +21,11 @@ const CLOSE_MS = 18_000;
 const DRAIN_MS = 10_000;
 /** For the children when there is no time left for order. */
 const CHILDREN_MS = 3_000;
-/** An unhealthy device serves from the fallback for so long, then the process ends so that its supervisor sees it. */
-const UNHEALTHY_MS = 5 * 60_000;
 
 /** The worker's life: start in order, state, end in order. */
 @Injectable()
 export class WorkerService {
-  private readonly deaths = new DeathLedger();
   private closing: Promise<void> | null = null;
-  private started = false;
 
   constructor(
     @Inject(WorkerRedis) private readonly redis: WorkerRedis,
@@ -59,15 +54,14 @@ export class WorkerService {
     await this.manager.begin();
     await this.identity.startHeartbeat();
     await this.identity.publish({ notify: true });
-    this.watchRuntime(end);
+    const health = this.watchRuntime(end);
     this.serving.start();
     await this.repository.open();
     // Asked to end meanwhile: nothing may begin any more.
     if (this.closing !== null) return await this.closing;
     // The first look registers every model with its plan: who asks whether all is warm must not be told before.
     await this.reconciler.start();
-    this.started = true;
-    if (this.deaths.unhealthySinceMs === null) this.setState('serving', '');
+    health.start();
     this.warmLane.start();
     this.logger.info(
       { worker: this.identity.id, device: hello.device, environment: hello.environment },
@@ -75,30 +69,14 @@ export class WorkerService {
     );
   }
 
-  private watchRuntime(end: (code: number) => void): void {
-    this.children.runtime.onDown((down) => this.runtimeDown(down, end));
-    this.children.runtime.onUp((hello) => this.runtimeUp(hello));
-    this.children.runtime.onLost(() => {
-      this.logger.fatal('the runtime does not go away after SIGKILL: the device is lost');
-      this.setState('device-unhealthy', 'the runtime does not go away after SIGKILL');
-      end(1);
-    });
-  }
-
-  private runtimeDown(down: ProcessDown, end: (code: number) => void): void {
-    const before = this.deaths.unhealthySinceMs;
-    if (!this.deaths.record(down, performance.now())) {
-      this.setState('degraded', `the runtime ended: ${down.reason}`);
-      return;
-    }
-    this.setState('device-unhealthy', `the runtime ended five times within 60 s, last: ${down.reason}`);
-    if (before !== null) return;
-    this.logger.fatal({ down }, 'device-unhealthy: the fallback serves; this process ends in 5 minutes');
-    setTimeout(() => end(1), UNHEALTHY_MS).unref();
-  }
-
-  private runtimeUp(_hello: RuntimeHello): void {
-    if (this.started && this.deaths.unhealthySinceMs === null) this.setState('serving', '');
+  private watchRuntime(end: (code: number) => void): DeviceHealth {
+    const show = (state: WorkerDoc['state'], reason: string): void => this.setState(state, reason);
+    const health = new DeviceHealth({ logger: this.logger, show, end });
+    const { runtime } = this.children;
+    runtime.onDown((down) => health.down(down));
+    runtime.onUp(() => health.up());
+    runtime.onLost(() => health.lost());
+    return health;
   }
 
   private setState(state: Parameters<IdentityService['setState']>[0], reason: string): void {
