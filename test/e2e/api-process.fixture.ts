@@ -3,9 +3,10 @@ import { once } from 'node:events';
 import { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { LIFELINE_ENV, LIFELINE_FD } from '@warmlane/process';
 
 const MAIN = fileURLToPath(new URL('../../apps/api/dist/main.js', import.meta.url));
-const START_LIMIT_MS = 20_000;
+const START_LIMIT_MS = 60_000;
 
 export interface LogLine {
   level: string;
@@ -47,8 +48,13 @@ export class ApiProcess implements AsyncDisposable {
   /** Starts it without waiting for it to listen. */
   static spawn(environment: Record<string, string>): ApiProcess {
     const child = spawn(process.execPath, [MAIN], {
-      env: { PATH: process.env.PATH ?? '', WARMLANE_HTTP: '127.0.0.1:0', ...environment },
-      // Descriptor 3 is the lifeline, for those whose environment says so.
+      env: {
+        PATH: process.env.PATH ?? '',
+        WARMLANE_HTTP: '127.0.0.1:0',
+        [LIFELINE_ENV]: String(LIFELINE_FD),
+        ...environment,
+      },
+      // Descriptor 3 is the lifeline: no API outlives the test run, however that ends.
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
     });
     return new ApiProcess(child);

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { LaneDoc, NamedTensor, WarmlaneError } from '@warmlane/contracts';
+import { LIFELINE_ENV, LIFELINE_FD } from '@warmlane/process';
 import { type InferAnswer, type InferRequest, Producer } from '@warmlane/queues';
 import { createRedis, LaneStore, Liveness, WorkerStore } from '@warmlane/redis';
 import { int32s, type StartRedisOptions, startRedis } from '@warmlane/testing';
@@ -129,9 +130,11 @@ export class ServingSystem implements AsyncDisposable {
         WARMLANE_DATA: join(this.root, `data-${this.workers.length}`),
         WARMLANE_DEVICE: 'cpu',
         WARMLANE_LOG_LEVEL: 'info',
+        [LIFELINE_ENV]: String(LIFELINE_FD),
         ...env,
       },
-      stdio: ['ignore', 'inherit', 'pipe'],
+      // Nothing of the test run is held open by a worker, and none outlives it.
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
     });
     const worker = new WorkerProcess(child);
     this.workers.push(worker);

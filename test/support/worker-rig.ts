@@ -3,9 +3,10 @@ import { once } from 'node:events';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { LaneDoc, LaneState, NamedTensor, StepDoc, WorkerDoc } from '@warmlane/contracts';
-import type { RedisServer } from '@warmlane/process';
+import { LIFELINE_ENV, LIFELINE_FD, type RedisServer } from '@warmlane/process';
 import { Producer } from '@warmlane/queues';
 import { createRedis, LaneStore, ModelStore, Notices, PlanStore, WarmupStore, WorkerStore } from '@warmlane/redis';
 import { type StartRedisOptions, startRedis } from '@warmlane/testing';
@@ -21,6 +22,7 @@ const FILES = {
 
 const POLL_MS = 50;
 const PATIENCE_MS = 60_000;
+const LATE: unique symbol = Symbol('late');
 
 /** Polls until the condition gives something; the error names what was waited for. */
 export async function until<T>(
@@ -28,14 +30,18 @@ export async function until<T>(
   look: () => Promise<T | null | false>,
   limitMs = PATIENCE_MS,
 ): Promise<T> {
-  const giveUpAt = performance.now() + limitMs;
-  for (;;) {
-    const found = await look();
-    if (found !== null && found !== false) return found;
-    if (performance.now() > giveUpAt) {
-      throw new Error(`waited ${limitMs} ms for ${typeof what === 'string' ? what : what()}`);
+  const limit = new AbortController();
+  // A look may hang as well: with Redis away its commands wait for ever.
+  const late = delay(limitMs, null, { signal: limit.signal }).catch(() => null);
+  try {
+    for (;;) {
+      const found = await Promise.race([look(), late.then((): typeof LATE => LATE)]);
+      if (found === LATE) throw new Error(`waited ${limitMs} ms for ${typeof what === 'string' ? what : what()}`);
+      if (found !== null && found !== false) return found;
+      await delay(POLL_MS);
     }
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  } finally {
+    limit.abort();
   }
 }
 
@@ -134,8 +140,10 @@ export class WorkerRig implements AsyncDisposable {
 
   startWorker(env: Record<string, string> = {}): WorkerProcess {
     const child = spawn(process.execPath, [WORKER], {
-      stdio: ['ignore', 'ignore', 'pipe'],
+      // With a lifeline, so that no worker outlives the test run, however that ends.
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
       env: {
+        [LIFELINE_ENV]: String(LIFELINE_FD),
         PATH: process.env.PATH,
         HOME: process.env.HOME,
         WARMLANE_REDIS: this.server.url,
