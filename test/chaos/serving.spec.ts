@@ -50,7 +50,7 @@ describe('two workers under load', () => {
     const outcomes = await load.end();
     expect(lost(outcomes)).toEqual([]);
     expect(await answeredTwice()).toBe(0);
-    expect(outcomes.filter(({ lane }) => lane === 'ready').length).toBeGreaterThan(100);
+    expect(outcomes.filter(({ lane }) => lane === 'ready').length).toBeGreaterThan(40);
   });
 
   it('loses nothing while Redis stands still for 5 s, and no lane counts as gone', async () => {
