@@ -1,15 +1,19 @@
-import { randomUUID } from 'node:crypto';
-import { link, rename, rm, writeFile } from 'node:fs/promises';
+import { createHash, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { link, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { SetupError } from '@warmlane/process';
 import { makeFolder, whyFolderFails } from './make-folder.js';
-import { describeProcess, isSameProcess, type ProcessNote, readNote } from './process-note.js';
+import { describeProcess, isSameProcess, readNote } from './process-note.js';
 
 /** What names the folder, for messages. */
 export const DATA_SETTING = 'WARMLANE_DATA';
 
-/** Each try ends with the lock, with its living holder, or with one more stale lock cleared away. */
-const TRIES = 5;
+/** A takeover is a few reads of small files; whoever holds it for so long hangs. */
+const TAKEOVER_LIMIT_MS = 5_000;
+const TAKEOVER_POLL_MS = 20;
 
 /** A held data folder: `release` lets the next one in. */
 export interface DataFolderLock {
@@ -28,17 +32,9 @@ export async function lockDataFolder(folder: string): Promise<DataFolderLock> {
   const aside = join(folder, `serve.lock.${randomUUID()}`);
   try {
     await writeFile(aside, JSON.stringify(await describeProcess(process.pid)));
-    for (let attempt = 0; attempt < TRIES; attempt += 1) {
-      if (await linkOnce(aside, path)) {
-        return { release: () => rm(path, { force: true }) };
-      }
-      const holder = await readNote(path);
-      if (holder !== null && (await isSameProcess(holder))) {
-        throw new SetupError(
-          `${folder} is in use by process ${holder.pid}: stop it, or give this one its own ${DATA_SETTING} folder`,
-        );
-      }
-      await clearStale(path, holder);
+    const taken = (await linkOnce(aside, path)) || (await oneAtATime(path, () => takeOver(aside, path, folder)));
+    if (taken) {
+      return { release: () => rm(path, { force: true }) };
     }
   } catch (error) {
     throw error instanceof SetupError ? error : new SetupError(whyFolderFails(folder, error, DATA_SETTING));
@@ -61,22 +57,46 @@ async function linkOnce(aside: string, path: string): Promise<boolean> {
   }
 }
 
-/** Moves the lock of a process that is gone out of the way, unless somebody else has done so and taken the folder. */
-async function clearStale(path: string, stale: ProcessNote | null): Promise<void> {
-  const moved = `${path}.${randomUUID()}`;
-  try {
-    await rename(path, moved);
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) {
-      return;
+/** Puts this process's lock in the place of one whose holder is gone. @throws SetupError where it is not gone */
+async function takeOver(aside: string, path: string, folder: string): Promise<boolean> {
+  const holder = await readNote(path);
+  if (holder === null || !(await isSameProcess(holder))) {
+    await rm(path, { force: true });
+    if (await linkOnce(aside, path)) {
+      return true;
     }
-    throw error;
   }
-  const note = await readNote(moved);
-  if (note?.pid !== stale?.pid || note?.startTicks !== stale?.startTicks) {
-    await linkOnce(moved, path);
+  const living = await readNote(path);
+  if (living === null) {
+    return false;
   }
-  await rm(moved, { force: true });
+  throw new SetupError(
+    `${folder} is in use by process ${living.pid}: stop it, or give this one its own ${DATA_SETTING} folder`,
+  );
+}
+
+/**
+ * Runs `work` while no other process does for the same file: two that find one stale lock would each remove what the
+ * other has just put there. An abstract socket is the mutex, for the kernel frees it whatever becomes of its process.
+ */
+async function oneAtATime<T>(file: string, work: () => Promise<T>): Promise<T> {
+  const name = `\0warmlane-takeover-${createHash('sha256').update(file).digest('hex')}`;
+  const until = performance.now() + TAKEOVER_LIMIT_MS;
+  for (;;) {
+    const mutex = createServer();
+    try {
+      mutex.listen(name);
+      await once(mutex, 'listening');
+      return await work();
+    } catch (error) {
+      if (!hasCode(error, 'EADDRINUSE') || performance.now() > until) {
+        throw error;
+      }
+    } finally {
+      mutex.close();
+    }
+    await wait(TAKEOVER_POLL_MS);
+  }
 }
 
 function hasCode(error: unknown, code: string): boolean {
