@@ -16,6 +16,9 @@ describe('ClassStore', () => {
     const epoch = await new WorkerStore(redis).nextEpoch('w-0');
     const doc = readyDoc({ epoch });
     await lanes.ready(doc, CLASS);
+    await classes.setPadding('rec', '1', CLASS, 'rules');
+    await classes.setPadding('rec', '1', Y, 'others');
+    expect(await classes.padding('rec', '1', CLASS)).toBe('rules');
     expect(await classes.list('rec', '1')).toEqual([CLASS]);
 
     const queue = new Queue(classQueueName('rec', '1', CLASS), { connection: redis, prefix: PREFIX });
@@ -33,6 +36,9 @@ describe('ClassStore', () => {
     expect(await classes.drop('rec', '1', CLASS)).toBe(true);
     await queue.close();
     expect(await classes.list('rec', '1')).toEqual([]);
+    expect(await redis.hgetall(keys.padding('rec', '1'))).toEqual({ [Y]: 'others' });
+    await classes.setPadding('rec', '1', Y, null);
+    expect(await classes.padding('rec', '1', Y)).toBeNull();
     expect(await redis.keys(`${PREFIX}:run.*`)).toEqual([]);
   });
 

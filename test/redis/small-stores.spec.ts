@@ -39,20 +39,28 @@ describe('IdempotencyStore', () => {
 });
 
 describe('StatsStore', () => {
-  const sample = { ok: true, totalNs: 100, queueNs: 10, computeInputNs: 1, computeInferNs: 80, computeOutputNs: 2 };
+  const sample = {
+    ok: true,
+    items: 1,
+    totalNs: 100,
+    queueNs: 10,
+    computeInputNs: 1,
+    computeInferNs: 80,
+    computeOutputNs: 2,
+  };
 
   it('sums over processes, and costs no command per request', async () => {
     const one = new StatsStore(fixture.redis);
     const two = new StatsStore(fixture.redis);
     for (let n = 0; n < 10; n += 1) one.request('rec', '1', sample);
     one.request('rec', '1', { ...sample, ok: false, totalNs: 7.4 });
-    two.request('rec', '1', sample);
+    two.request('rec', '1', { ...sample, items: 4 });
     two.execution('rec', '1', { batchSize: 8, computeInputNs: 1, computeInferNs: 70, computeOutputNs: 1 });
     two.execution('rec', '1', { batchSize: 1, computeInputNs: 1, computeInferNs: 20, computeOutputNs: 1 });
     await Promise.all([one.close(), two.close()]);
     const stats = await one.get('rec', '1');
     expect(stats).toMatchObject({
-      inferenceCount: 11,
+      inferenceCount: 14,
       executionCount: 2,
       success: { count: 11, ns: 1_100 },
       fail: { count: 1, ns: 7 },

@@ -1,4 +1,4 @@
-import type { LaneRun, NamedTensor } from '@warmlane/contracts';
+import type { LaneItem, LaneItemsRun, LaneRun, NamedTensor } from '@warmlane/contracts';
 import { WarmlaneError } from '@warmlane/contracts';
 import type {
   FallbackRun,
@@ -14,6 +14,8 @@ export interface ScriptedRun {
   on: 'lane' | 'fallback' | 'trial';
   laneId: string | null;
   inputs: NamedTensor[];
+  /** Requests that share the run; 1 where it is one alone. */
+  together: number;
 }
 
 /** What a lane manager does, without a device: each run does what the test's script says, and lanes come and go by call. */
@@ -63,7 +65,17 @@ export class ScriptedLanes implements LanesPort {
 
   async runOn(laneId: string, inputs: NamedTensor[], outputs: string[]): Promise<LaneRun> {
     if (!this.#lanes.has(laneId)) throw new WarmlaneError('not-ready', `lane ${laneId} is gone`);
-    return this.#run({ on: 'lane', laneId, inputs }, outputs);
+    return this.#run({ on: 'lane', laneId, inputs, together: 1 }, outputs);
+  }
+
+  /** The script is asked once for each item; the first failure is that of the whole run. */
+  async runItems(laneId: string, items: LaneItem[], outputs: string[]): Promise<LaneItemsRun> {
+    if (!this.#lanes.has(laneId)) throw new WarmlaneError('not-ready', `lane ${laneId} is gone`);
+    const together = items.length;
+    const runs = await Promise.all(
+      items.map(({ inputs }) => this.#run({ on: 'lane', laneId, inputs, together }, outputs)),
+    );
+    return { items: runs.map((run) => run.outputs), copyMs: 0, computeMs: 1 };
   }
 
   observe(laneId: string): void {
@@ -71,18 +83,24 @@ export class ScriptedLanes implements LanesPort {
   }
 
   async fallbackRun(_model: string, _version: string, inputs: NamedTensor[], outputs: string[]): Promise<FallbackRun> {
-    return { ...(await this.#run({ on: 'fallback', laneId: null, inputs }, outputs)), servedBy: 'cpu' };
+    return { ...(await this.#run({ on: 'fallback', laneId: null, inputs, together: 1 }, outputs)), servedBy: 'cpu' };
   }
 
   async trialRun(_model: string, _version: string, inputs: NamedTensor[], outputs: string[]): Promise<LaneRun> {
-    return this.#run({ on: 'trial', laneId: null, inputs }, outputs);
+    return this.#run({ on: 'trial', laneId: null, inputs, together: 1 }, outputs);
   }
 
   async #run(run: ScriptedRun, outputs: string[]): Promise<LaneRun> {
     this.runs.push(run);
     const data = await this.script(run);
     return {
-      outputs: outputs.map((name) => ({ name, dtype: 'uint8', dims: [data.byteLength], data })),
+      outputs: outputs.map((name) => ({
+        name,
+        dtype: 'uint8',
+        // As long as its input is wide: what is a batch comes out as one.
+        dims: run.inputs[0]?.dims.length === 2 ? [data.byteLength / 2, 2] : [data.byteLength],
+        data,
+      })),
       copyMs: 0,
       computeMs: 1,
     };

@@ -30,7 +30,20 @@ export const MODEL: HeldModel = {
     inputs: [{ name: 'x', dtype: 'uint8', dims: ['N'] }],
     outputs: [{ name: 'y', dtype: 'uint8', dims: ['N'] }],
   },
+  config: {},
 };
+
+/** Rows of two bytes, which may run together. */
+export const ROWS: HeldModel = {
+  name: 'rows',
+  version: '1',
+  metadata: {
+    inputs: [{ name: 'x', dtype: 'uint8', dims: ['N', 2] }],
+    outputs: [{ name: 'y', dtype: 'uint8', dims: ['N', 2] }],
+  },
+  config: { batch: { sizes: [1, 4] } },
+};
+export const ROWS_CLASS = 'x:uint8[b,2]';
 
 export function shapeOf(bytes: number): string {
   return printShapeKey([{ name: 'x', dtype: 'uint8', dims: [bytes] }]);
@@ -45,7 +58,7 @@ export class ServingRig {
   readonly redis: Redis;
   readonly #clock: RedisClock;
   readonly #liveness: Liveness;
-  readonly #stats: StatsStore;
+  readonly stats: StatsStore;
   readonly #workers: WorkerStore;
   readonly #laneStore: LaneStore;
   #beat: NodeJS.Timeout | null = null;
@@ -59,7 +72,7 @@ export class ServingRig {
     this.redis = createRedis(url, { name: id });
     this.#clock = new RedisClock(this.redis);
     this.#liveness = new Liveness(this.redis);
-    this.#stats = new StatsStore(this.redis);
+    this.stats = new StatsStore(this.redis);
     this.#workers = new WorkerStore(this.redis);
     this.#laneStore = new LaneStore(this.redis);
     this.lanes = new ScriptedLanes(script);
@@ -69,7 +82,7 @@ export class ServingRig {
       clock: this.#clock,
       blobs: new BlobStore(this.redis, this.redis, { limitBytes: BLOB_LIMIT }),
       replies: new ReplyStore(this.redis),
-      stats: this.#stats,
+      stats: this.stats,
       liveness: this.#liveness,
       lanes: this.lanes,
       log: pino({ level: 'error' }, process.stderr),
@@ -85,6 +98,7 @@ export class ServingRig {
     rig.#beat = setInterval(() => void rig.#workers.heartbeat(id, rig.#epoch), HEARTBEAT_EVERY_MS);
     rig.serving.start();
     await rig.lanes.hold(MODEL);
+    await rig.lanes.hold(ROWS);
     return rig;
   }
 
@@ -101,11 +115,35 @@ export class ServingRig {
       outputs: ['y'],
       epoch: this.#epoch,
       p50Ms: 1,
+      batch: null,
+      pad: null,
     };
     await this.#laneStore.ready(
       readyDoc({ id: lane.id, model: 'cls', version: '1', shapeKey, worker: this.id, epoch: this.#epoch }),
       shapeKey,
     );
+    await this.lanes.ready(lane);
+    return lane;
+  }
+
+  /** A lane of so many rows becomes READY; one that is padded to has an axis more than there is. */
+  async readyRows(size: number, p50Ms: number): Promise<ReadyLane> {
+    const shapeKey = `x:uint8[${size},2]`;
+    const lane: ReadyLane = {
+      id: newId(),
+      model: ROWS.name,
+      version: ROWS.version,
+      shapeKey,
+      class: ROWS_CLASS,
+      inputs: [{ name: 'x', dtype: 'uint8', dims: [size, 2] }],
+      outputs: ['y'],
+      epoch: this.#epoch,
+      p50Ms,
+      batch: { axes: { inputs: { x: 0 }, outputs: { y: 0 } }, size },
+      pad: null,
+    };
+    const doc = { id: lane.id, model: ROWS.name, version: '1', shapeKey, worker: this.id, epoch: this.#epoch };
+    await this.#laneStore.ready(readyDoc(doc), ROWS_CLASS);
     await this.lanes.ready(lane);
     return lane;
   }
@@ -121,7 +159,7 @@ export class ServingRig {
     await this.serving.close(10_000);
     this.#liveness.close();
     this.#clock.close();
-    await this.#stats.close();
+    await this.stats.close();
     this.redis.disconnect();
   }
 }
@@ -162,6 +200,8 @@ export class DyingHolder {
   }
 }
 
+type SendOptions = Partial<ClassJob> & { cold?: boolean; deadlineMs?: number; jobId?: string };
+
 /** A producer as bare as can be: it says itself which queue a request goes to. */
 export class RigProducer {
   readonly redis: Redis;
@@ -185,14 +225,13 @@ export class RigProducer {
   }
 
   /** Adds a request for `data` and resolves with its answer. */
-  async send(
-    data: Uint8Array,
-    over: Partial<ClassJob> & { cold?: boolean; deadlineMs?: number; jobId?: string } = {},
-  ): Promise<Answer> {
+  async send(data: Uint8Array, over: SendOptions = {}): Promise<Answer> {
     const { cold = false, deadlineMs = 20_000, jobId, ...rest } = over;
     const shapeKey = shapeOf(data.byteLength);
     const queue = this.queue(
-      cold ? coldQueueName(MODEL.name, MODEL.version) : classQueueName(MODEL.name, MODEL.version, shapeKey),
+      cold
+        ? coldQueueName(over.model ?? MODEL.name, MODEL.version)
+        : classQueueName(over.model ?? MODEL.name, MODEL.version, over.shapeClass ?? shapeKey),
     );
     const request = over.request ?? newId();
     const now = this.clock.now();
@@ -215,6 +254,19 @@ export class RigProducer {
     };
     await queue.add('infer', job, { jobId: jobId ?? request });
     return answer;
+  }
+
+  /** Adds a request for rows of two bytes to their class's queue. */
+  async sendRows(data: Uint8Array, over: SendOptions = {}): Promise<Answer> {
+    const dims = [data.byteLength / 2, 2];
+    const base64 = Buffer.from(data).toString('base64');
+    return this.send(data, {
+      model: ROWS.name,
+      shapeKey: `x:uint8[${dims.join(',')}]`,
+      shapeClass: ROWS_CLASS,
+      inputs: [{ name: 'x', dtype: 'uint8', dims, base64 }],
+      ...over,
+    });
   }
 
   queue(name: string): TypedQueue<ClassJob> {

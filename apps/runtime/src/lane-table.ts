@@ -9,6 +9,7 @@ import {
 import { type Capture, LaneSession, OrtError, type OrtRuntime, readModelMetadata, trimHeap } from '@warmlane/ort';
 import type { Device } from './device.js';
 import type { Gate } from './gate.js';
+import { runItems } from './lane-items.js';
 import type { WeightLease, WeightStore } from './weight-store.js';
 
 type Method<K extends keyof RuntimeMethods> = (
@@ -147,6 +148,13 @@ export class LaneTable {
     if (poison) session.poisonOutputs();
     else this.gate.requestArrived();
     return session.run(inputs, outputs);
+  };
+
+  items: Method<'lane.items'> = ({ lane: id, poison, ...params }) => {
+    const { session } = this.#lane(id);
+    if (poison) session.poisonOutputs();
+    else this.gate.requestArrived();
+    return runItems(session, params);
   };
 
   release: Method<'lane.release'> = ({ lane: id }) => {

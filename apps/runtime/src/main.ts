@@ -116,6 +116,7 @@ function serve(channel: RuntimeChannel, runtime: OrtRuntime, device: Device): vo
   handle('lane.capture', lanes.capture);
   handle('lane.measure', lanes.measure, { borrow: true });
   handle('lane.run', lanes.run, { borrow: true });
+  handle('lane.items', lanes.items, { borrow: true });
   handle('lane.release', lanes.release);
   handle('lane.memory', lanes.memory);
   handle('plain.run', plain.run, { borrow: true });

@@ -1,7 +1,12 @@
 import type {
+  BatchAxes,
+  LaneItem,
+  LaneItemsRun,
   LaneRun,
+  ModelConfig,
   ModelMetadata,
   NamedTensor,
+  PadPlan,
   ReferenceHello,
   ReferenceMethods,
   RuntimeHello,
@@ -109,6 +114,10 @@ export interface ReadyLane {
   epoch: number;
   /** Steady p50 of its record, ms. */
   p50Ms: number;
+  /** Where its batch lies and how many items it takes, if that was proven; null: exactly its shape, alone. */
+  batch: { axes: BatchAxes; size: number } | null;
+  /** How smaller requests are padded to its shape, if that was proven. */
+  pad: PadPlan | null;
 }
 
 /** A model version that this worker holds with the registered digest: it can serve it cold. */
@@ -116,6 +125,7 @@ export interface HeldModel {
   name: string;
   version: string;
   metadata: ModelMetadata;
+  config: Pick<ModelConfig, 'batch' | 'pad'>;
 }
 
 /** What serving is told, in order. A returned promise is awaited. */
@@ -149,6 +159,11 @@ export interface LanesPort {
    * died under it.
    */
   runOn(laneId: string, inputs: NamedTensor[], outputs: string[], options: { timeoutMs: number }): Promise<LaneRun>;
+  /**
+   * One run of items that share it: as many as the lane's batch takes at most, padded to its shape where they are smaller.
+   * Rejects as {@link runOn}.
+   */
+  runItems(laneId: string, items: LaneItem[], outputs: string[], options: { timeoutMs: number }): Promise<LaneItemsRun>;
   /** For the watch and for the order of re-warming: a served run and its compute time, ms. */
   observe(laneId: string, computeMs: number): void;
   /** A run without a lane, on what was measured best for the model. Any shape the model accepts. */

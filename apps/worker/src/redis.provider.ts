@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from '@warmlane/observability';
 import {
+  ClassStore,
   checkRedis,
   createRedis,
   LaneStore,
@@ -24,6 +25,7 @@ export class WorkerRedis {
   readonly clock: RedisClock;
   readonly notices: Notices;
   readonly lanes: LaneStore;
+  readonly classes: ClassStore;
   readonly models: ModelStore;
   readonly plans: PlanStore;
   readonly workers: WorkerStore;
@@ -41,6 +43,7 @@ export class WorkerRedis {
     this.clock = new RedisClock(this.redis);
     this.notices = new Notices(this.redis, logger);
     this.lanes = new LaneStore(this.redis);
+    this.classes = new ClassStore(this.redis);
     this.models = new ModelStore(this.redis);
     this.plans = new PlanStore(this.redis);
     this.workers = new WorkerStore(this.redis);

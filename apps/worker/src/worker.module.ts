@@ -6,6 +6,7 @@ import { GoneWorkers } from './fleet/gone-workers.js';
 import { Reconciler } from './fleet/reconciler.js';
 import { Takeover } from './fleet/takeover.js';
 import { IdentityService } from './identity/identity.service.js';
+import { BatchProver } from './lanes/batch-proof.js';
 import { Fallback } from './lanes/fallback.js';
 import { IdleWork } from './lanes/idle-work.js';
 import { LaneDrain } from './lanes/lane-drain.js';
@@ -19,6 +20,7 @@ import { LaneUpkeep } from './lanes/lane-upkeep.js';
 import { LaneWarmer } from './lanes/lane-warmer.js';
 import { LaneWatcher } from './lanes/lane-watcher.js';
 import { ListenerHub } from './lanes/listener-hub.js';
+import { PadProver } from './lanes/pad-proof.js';
 import { QuietMeasure } from './lanes/quiet-measure.js';
 import { Revisitor } from './lanes/revisit.js';
 import { RuntimeLife } from './lanes/runtime-life.js';
@@ -75,6 +77,8 @@ export function workerModule({ config, device, logger, monitor }: WorkerSetup): 
       LaneMemory,
       RuntimeLife,
       Verifier,
+      BatchProver,
+      PadProver,
       Revisitor,
       LaneTrial,
       LaneDrain,

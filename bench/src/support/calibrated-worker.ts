@@ -1,4 +1,4 @@
-import { type LaneRun, type NamedTensor, newId, WarmlaneError } from '@warmlane/contracts';
+import { type LaneItemsRun, type LaneRun, type NamedTensor, newId, WarmlaneError } from '@warmlane/contracts';
 import { createLogger } from '@warmlane/observability';
 import {
   BlobStore,
@@ -60,6 +60,10 @@ class CalibratedLanes implements LanesPort {
     return answer(inputs);
   }
 
+  async runItems(): Promise<LaneItemsRun> {
+    throw new WarmlaneError('not-supported', 'a calibrated lane takes one request at a time', 'Declare no batch.');
+  }
+
   observe(): void {}
 
   async fallbackRun(_model: string, _version: string, inputs: NamedTensor[]): Promise<FallbackRun> {
@@ -100,7 +104,7 @@ async function main(): Promise<void> {
     const shapeKey = shapeOf(n + 1);
     const inputs = [{ name: 'x', dtype: 'uint8' as const, dims: [n + 1] }];
     const lane = { id: newId(), model: MODEL, version: VERSION, shapeKey, class: shapeKey, inputs, outputs: ['y'] };
-    return { ...lane, epoch, p50Ms: settings.laneMs };
+    return { ...lane, epoch, p50Ms: settings.laneMs, batch: null, pad: null };
   });
   const store = new LaneStore(redis);
   for (const { id, shapeKey } of lanes) {
@@ -116,7 +120,11 @@ async function main(): Promise<void> {
     replies: new ReplyStore(redis),
     stats: new StatsStore(redis),
     liveness: new Liveness(redis),
-    lanes: new CalibratedLanes(settings, { name: MODEL, version: VERSION, metadata: model.metadata }, lanes),
+    lanes: new CalibratedLanes(
+      settings,
+      { name: MODEL, version: VERSION, metadata: model.metadata, config: {} },
+      lanes,
+    ),
     log,
     options: DEFAULT_SERVING_OPTIONS,
   });

@@ -123,6 +123,8 @@ export const answerHeadSchema = z.union([
     ok: z.literal(true),
     lane: z.enum(['ready', 'padded', 'cold']),
     shapeKey: z.string(),
+    /** Size of the request's batch axis; absent: 1. */
+    items: z.number().int().min(1).optional(),
     worker: z.string(),
     timing: z.object({ queueMs: z.number(), gatherMs: z.number(), copyMs: z.number(), computeMs: z.number() }),
     outputs: z.array(

@@ -49,6 +49,8 @@ export function padPlanOf(
   );
   if (axes.length === 0) return null;
   checkOnce(axes.map(({ input, axis }) => `axis ${axis} of input '${input}'`));
+  const other = axes.find(({ input, value }) => axes.some((one) => one.input === input && one.value !== value));
+  if (other !== undefined) throw refused(`input '${other.input}' has two values`, 'Give it one for all its axes.');
   checkOnce(axes.flatMap(({ outputs }) => outputs.map(({ name, axis }) => `axis ${axis} of output '${name}'`)));
   return { axes, digest: digestOf(axes) };
 }

@@ -41,6 +41,25 @@ describe('declaredPlan', () => {
   });
 });
 
+describe('declaredPlan with a batch', () => {
+  const shapes = (batch: unknown, ...declared: string[]) =>
+    declaredPlan(metadata, modelConfigSchema.parse({ shapes: declared, batch })).map((lane) => lane.shapeKey);
+
+  it('expands each shape to every size', () => {
+    expect(shapes({ sizes: [4, 1] }, 'x:float32[1,3,48,192]', 'x:float32[1,3,48,320]')).toEqual([
+      'x:float32[1,3,48,192]',
+      'x:float32[4,3,48,192]',
+      'x:float32[1,3,48,320]',
+      'x:float32[4,3,48,320]',
+    ]);
+  });
+
+  it('has a lane once that two shapes expand to', () => {
+    expect(shapes({ sizes: [1, 4] }, 'x:float32[1,3,48,192]', 'x:float32[4,3,48,192]')).toHaveLength(2);
+    expect(() => shapes({ sizes: [1], axis: { x: 1 } }, 'x:float32[1,3,48,192]')).toThrow('no free dimension');
+  });
+});
+
 describe('planInForce', () => {
   it('is nothing of a version that is not loaded, and of one taken over only what a warm-up names', () => {
     const entries = [entry({}), entry({ shapeKey: 'x:float32[2,3,48,192]', warmups: ['w'] })];

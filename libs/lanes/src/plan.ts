@@ -1,11 +1,16 @@
 import {
+  type BatchAxes,
+  batchAxesOf,
   checkShapeKey,
   DEFAULT_PRIORITY,
   type ModelConfig,
   type ModelDoc,
   type ModelMetadata,
   type PlanEntry,
+  printShapeKey,
+  type TensorSpec,
   WarmlaneError,
+  withRows,
 } from '@warmlane/contracts';
 import { placeLane } from './placement.js';
 
@@ -19,15 +24,18 @@ export interface DeclaredLane {
 }
 
 /**
- * The declared part of a version's plan. Throws `bad-request` that names the shape where one disagrees with the model's
- * metadata, and for a shape that stands twice.
+ * The declared part of a version's plan; with a batch, each shape in every size of it. Throws `bad-request` that names the
+ * shape where one disagrees with the model's metadata, and for a shape that stands twice.
  */
 export function declaredPlan(metadata: ModelMetadata, config: ModelConfig): DeclaredLane[] {
+  const batch = batchAxesOf(metadata, config);
   const seen = new Set<string>();
-  return config.shapes.map((text) => {
+  const planned = new Set<string>();
+  for (const text of config.shapes) {
     let key: string;
+    let inputs: TensorSpec[];
     try {
-      key = checkShapeKey(metadata, text).key;
+      ({ key, inputs } = checkShapeKey(metadata, text));
     } catch (thrown) {
       const error = WarmlaneError.from(thrown);
       throw new WarmlaneError('bad-request', `shapes: '${text}': ${error.message}`, error.hint);
@@ -36,8 +44,16 @@ export function declaredPlan(metadata: ModelMetadata, config: ModelConfig): Decl
       throw new WarmlaneError('bad-request', `shapes: '${text}' stands there twice`, 'Take one of them out.');
     }
     seen.add(key);
-    return { shapeKey: key, replicas: config.replicas, priority: DEFAULT_PRIORITY, required: config.required };
-  });
+    // Shapes that differ in their batch alone expand to the same lanes.
+    for (const one of expanded(batch, config, inputs)) planned.add(one);
+  }
+  const { replicas, required } = config;
+  return [...planned].map((shapeKey) => ({ shapeKey, replicas, priority: DEFAULT_PRIORITY, required }));
+}
+
+function expanded(batch: BatchAxes | null, config: ModelConfig, inputs: readonly TensorSpec[]): string[] {
+  if (batch === null || config.batch === undefined) return [printShapeKey(inputs)];
+  return [...config.batch.sizes].sort((a, b) => a - b).map((size) => printShapeKey(withRows(batch, inputs, size)));
 }
 
 /** What of a plan is in force: of a version that was taken over only what a warm-up names. */

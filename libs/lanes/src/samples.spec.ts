@@ -1,7 +1,8 @@
 import { decodeStrings, type ModelConfig, type TensorSpec } from '@warmlane/contracts';
 import { describe, expect, it } from 'vitest';
 import type { NpyArray } from './npy.js';
-import { makeSamples, type SampleSource } from './samples.js';
+import { padBytes } from './sample-values.js';
+import { hasDistinctItems, makeSamples, type SampleSource } from './samples.js';
 import { finish } from './sliced.js';
 
 const x: TensorSpec = { name: 'x', dtype: 'float32', dims: [2, 5] };
@@ -104,5 +105,72 @@ describe('makeSamples', () => {
     let yields = 0;
     while (work.next().done !== true) yields += 1;
     expect(yields).toBe(32);
+  });
+});
+
+describe('samples of a batch', () => {
+  const axes = { inputs: { x: 0 }, outputs: {} };
+  const batch = (rows: number, from = source()) =>
+    finish(
+      makeSamples(
+        [
+          { ...x, dims: [rows, 5] },
+          { name: 'sr', dtype: 'int64', dims: [2] },
+        ],
+        from,
+        axes,
+      ),
+    );
+
+  it('are put together from single items, the same ones for every size', () => {
+    const [first, second] = batch(3).samples;
+    expect(first?.items).toHaveLength(3);
+    expect(first?.inputs[0]?.dims).toEqual([3, 5]);
+    const rows = first?.items?.flatMap((item) => floats(item.inputs[0]?.data));
+    expect(floats(first?.inputs[0]?.data)).toEqual(rows);
+    expect(new Set(rows).size).toBe(15);
+    expect(batch(2).samples[0]?.items).toEqual(first?.items?.slice(0, 2));
+    // One place on: no item stands where it stood in the first.
+    expect(floats(second?.items?.[0]?.inputs[0]?.data)).toEqual(floats(first?.items?.[1]?.inputs[0]?.data));
+    expect(hasDistinctItems(first ?? { items: null })).toBe(true);
+  });
+
+  it('have one value for all items where an input has no batch axis', () => {
+    const [first] = batch(3, source({ sr: { random: [0, 1_000_000] } })).samples;
+    const rates = first?.items?.map((item) => longs(item.inputs[1]?.data).join());
+    expect(new Set(rates).size).toBe(1);
+    expect(first?.inputs[1]?.dims).toEqual([2]);
+  });
+
+  it('differ for guessed integers and lists of values, and say where they cannot', () => {
+    const make = (inputs: ModelConfig['inputs']) =>
+      finish(makeSamples([{ ...ids, dims: [4, 4] }], source(inputs), { inputs: { ids: 0 }, outputs: {} })).samples[0];
+    const distinct = (inputs: ModelConfig['inputs']) => hasDistinctItems(make(inputs) ?? { items: null });
+    expect(distinct({})).toBe(true);
+    expect(distinct({ ids: { values: [1, 2, 3] } })).toBe(true);
+    expect(distinct({ ids: { zeros: true } })).toBe(false);
+  });
+
+  it('take a file of one item, of several, or of a batch', () => {
+    const two = Uint8Array.from(new Uint8Array(new Float32Array([1, 2, 3, 4]).buffer));
+    const specs = [{ ...x, dims: [3, 2] }];
+    for (const dims of [
+      [2, 2],
+      [2, 1, 2],
+    ]) {
+      const from = source({ x: { file: 'a.npy' } }, file('float32', dims, two));
+      const [first] = finish(makeSamples(specs, from, axes)).samples;
+      expect(floats(first?.inputs[0]?.data)).toEqual([1, 2, 3, 4, 1, 2]);
+    }
+  });
+});
+
+describe('padBytes', () => {
+  it('gives the bytes of one element, and refuses what the dtype cannot hold', () => {
+    expect(padBytes({ name: 'x', dtype: 'float32' }, 1)).toEqual([0, 0, 0x80, 0x3f]);
+    expect(padBytes({ name: 'x', dtype: 'float16' }, 1)).toEqual([0, 0x3c]);
+    expect(padBytes({ name: 'x', dtype: 'int64' }, -1)).toEqual(Array(8).fill(255));
+    expect(() => padBytes({ name: 'x', dtype: 'uint8' }, -1)).toThrow("pad: 'x' is uint8, it cannot hold -1");
+    expect(() => padBytes({ name: 'x', dtype: 'string' }, 0)).toThrow('holds strings');
   });
 });

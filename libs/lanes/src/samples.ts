@@ -1,18 +1,23 @@
 import { createHash } from 'node:crypto';
 import {
-  type DType,
+  type BatchAxes,
   elementCount,
   encodeStrings,
   type InputSample,
+  joinAxis,
   type ModelConfig,
   type NamedTensor,
   printShapeKey,
+  rowsOf,
+  sameDims,
+  sliceAxis,
   type TensorSpec,
   WarmlaneError,
+  withRows,
+  withSize,
 } from '@warmlane/contracts';
-import { toBfloat16, toFloat16 } from './half.js';
 import type { NpyArray } from './npy.js';
-import { randomSource } from './random.js';
+import { valueSource, writers } from './sample-values.js';
 import { SLICE, type Sliced } from './sliced.js';
 
 /** Where the values of a lane's inputs come from. */
@@ -24,11 +29,17 @@ export interface SampleSource {
   files: ReadonlyMap<string, { array: NpyArray; sha256: string }>;
 }
 
-/** The inputs of one verification run. */
-export interface Sample {
+/** Inputs of one run. */
+export interface SampleInputs {
   /** Equal for equal inputs of the same model: keys the reference's outputs on disk. */
   cacheKey: string;
   inputs: NamedTensor[];
+}
+
+/** The inputs of one verification run. */
+export interface Sample extends SampleInputs {
+  /** What its batch consists of, each with the inputs of a single run; null where the model has no batch axis. */
+  items: SampleInputs[] | null;
 }
 
 export interface SampleSet {
@@ -42,10 +53,15 @@ export interface SampleSet {
 const SAMPLES = 2;
 
 /**
- * The samples of a lane, deterministic in model, shape and configuration. Throws `bad-request` where the configuration
- * names an input that the model lacks, a value that the dtype cannot hold or a file of another dtype or shape.
+ * The samples of a lane, deterministic in model, shape and configuration; with a batch axis each is put together from
+ * single items. Throws `bad-request` where the configuration names an input that the model lacks, a value that the dtype
+ * cannot hold or a file of another dtype or shape.
  */
-export function* makeSamples(specs: readonly TensorSpec[], source: SampleSource): Sliced<SampleSet> {
+export function* makeSamples(
+  specs: readonly TensorSpec[],
+  source: SampleSource,
+  axes: BatchAxes | null = null,
+): Sliced<SampleSet> {
   for (const name of Object.keys(source.inputs)) {
     if (!specs.some((spec) => spec.name === name)) {
       throw new WarmlaneError(
@@ -55,27 +71,79 @@ export function* makeSamples(specs: readonly TensorSpec[], source: SampleSource)
       );
     }
   }
+  const rows = axes === null ? null : rowsOf(axes, specs);
   const samples: Sample[] = [];
   for (let at = 0; at < SAMPLES; at += 1) {
-    const inputs: NamedTensor[] = [];
-    for (const spec of specs) inputs.push({ ...spec, data: yield* fillInput(spec, specs, source, at) });
+    const sample =
+      axes === null || rows === null
+        ? { ...(yield* makeOne(specs, { ...source, axes: null }, at, at)), items: null }
+        : yield* makeBatch(specs, { ...source, axes }, rows, at);
     const first = samples[0];
-    if (first !== undefined && sameBytes(first.inputs, inputs)) break;
-    samples.push({ cacheKey: cacheKey(specs, source, at), inputs });
+    if (first !== undefined && sameBytes(first.inputs, sample.inputs)) break;
+    samples.push(sample);
   }
   const guessed = specs.some((spec) => source.inputs[spec.name] === undefined);
   return { samples, inputs: guessed ? 'guessed' : 'declared' };
 }
 
-function cacheKey(specs: readonly TensorSpec[], source: SampleSource, at: number): string {
-  const spec = specs.map(({ name }) => {
-    const how = source.inputs[name];
-    const file = how !== undefined && 'file' in how ? source.files.get(how.file) : undefined;
-    return [name, how ?? null, file?.sha256 ?? null];
+/** True where at least two items of a batch differ: equal ones cannot show that each is computed by itself. */
+export function hasDistinctItems(sample: Pick<Sample, 'items'>): boolean {
+  const [first, ...others] = sample.items ?? [];
+  return first !== undefined && others.some((item) => !sameBytes(first.inputs, item.inputs));
+}
+
+/** `count` single items of a class, beginning with the `from`th; the same ones for every batch size. */
+export function* makeItems(
+  specs: readonly TensorSpec[],
+  source: SampleSource,
+  axes: BatchAxes,
+  { from, count, shared }: { from: number; count: number; shared: number },
+): Sliced<SampleInputs[]> {
+  const single = withRows(axes, specs, 1);
+  const items: SampleInputs[] = [];
+  for (let at = from; at < from + count; at += 1) items.push(yield* makeOne(single, { ...source, axes }, at, shared));
+  return items;
+}
+
+type ItemSource = SampleSource & { axes: BatchAxes | null };
+
+/** The second sample begins one item later, so that no place holds what it held in the first. */
+function* makeBatch(
+  specs: readonly TensorSpec[],
+  source: SampleSource & { axes: BatchAxes },
+  rows: number,
+  at: number,
+): Sliced<Sample> {
+  const { axes } = source;
+  const items = yield* makeItems(specs, source, axes, { from: at, count: rows, shared: at });
+  const inputs = specs.map((spec, position) => {
+    const parts = items.flatMap((item) => item.inputs[position] ?? []);
+    const axis = axes.inputs[spec.name];
+    const [first] = parts;
+    if (first === undefined) throw new WarmlaneError('internal', `no sample of input '${spec.name}'`);
+    return axis === undefined ? first : joinAxis(parts, axis);
   });
-  return createHash('sha256')
-    .update(JSON.stringify([printShapeKey(specs), at, spec]))
-    .digest('hex');
+  return { cacheKey: digestOf([printShapeKey(specs), items.map((item) => item.cacheKey)]), inputs, items };
+}
+
+/** @param shared the sample of inputs without a batch axis: they are the same for all items of a batch */
+function* makeOne(specs: readonly TensorSpec[], source: ItemSource, at: number, shared: number): Sliced<SampleInputs> {
+  const inputs: NamedTensor[] = [];
+  for (const spec of specs) {
+    const own = source.axes === null || source.axes.inputs[spec.name] !== undefined;
+    inputs.push({ ...spec, data: yield* fillInput(spec, specs, source, own ? at : shared) });
+  }
+  const how = specs.map(({ name }) => {
+    const entry = source.inputs[name];
+    const file = entry !== undefined && 'file' in entry ? source.files.get(entry.file) : undefined;
+    return [name, entry ?? null, file?.sha256 ?? null];
+  });
+  const position = source.axes === null ? at : ['item', at, shared];
+  return { cacheKey: digestOf([printShapeKey(specs), position, how]), inputs };
+}
+
+function digestOf(value: unknown): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('hex');
 }
 
 function sameBytes(a: readonly NamedTensor[], b: readonly NamedTensor[]): boolean {
@@ -85,14 +153,15 @@ function sameBytes(a: readonly NamedTensor[], b: readonly NamedTensor[]): boolea
 function* fillInput(
   spec: TensorSpec,
   specs: readonly TensorSpec[],
-  source: SampleSource,
+  source: ItemSource,
   at: number,
 ): Sliced<Uint8Array> {
   const how = source.inputs[spec.name];
   if (how !== undefined && 'file' in how) return fromFile(spec, how.file, source, at);
   const count = elementCount(spec.dims, `input '${spec.name}'`);
   if (spec.dtype === 'string') return strings(spec, how, count, at);
-  const value = valueSource(spec, how, `${source.digest}\n${printShapeKey(specs)}\n${at}\n${spec.name}`, at);
+  const seed = `${source.digest}\n${printShapeKey(specs)}\n${at}\n${spec.name}`;
+  const value = valueSource(spec, how, { seed, at, varied: source.axes !== null });
   const writer = writers[spec.dtype](count);
   for (let start = 0; start < count; start += SLICE) {
     const end = Math.min(count, start + SLICE);
@@ -100,68 +169,6 @@ function* fillInput(
     yield;
   }
   return writer.bytes;
-}
-
-/** The value of each element, by its index. */
-function valueSource(
-  spec: TensorSpec,
-  how: Exclude<InputSample, { file: string }> | undefined,
-  seed: string,
-  at: number,
-): (index: number) => number {
-  const float = isFloat(spec.dtype);
-  if (how === undefined) {
-    if (float) {
-      const random = randomSource(seed);
-      return () => 2 * random() - 1;
-    }
-    // 0 and 1 in turn, the second sample the other way round: different for any size.
-    return (index) => (index + at) % 2;
-  }
-  if ('zeros' in how) return () => 0;
-  if ('random' in how) {
-    const [low, high] = how.random;
-    const random = randomSource(seed);
-    if (float) return () => low + (high - low) * random();
-    checkRange(spec, low);
-    checkRange(spec, high);
-    return () => Math.min(high, low + Math.floor((high - low + 1) * random()));
-  }
-  const values = how.values.map((value) => {
-    const number = typeof value === 'boolean' ? Number(value) : value;
-    if (typeof number === 'string') {
-      throw new WarmlaneError('bad-request', `inputs: '${spec.name}' is ${spec.dtype}, '${number}' is a string`);
-    }
-    if (!float) checkRange(spec, number);
-    return number;
-  });
-  return (index) => values[index % values.length] ?? 0;
-}
-
-function isFloat(dtype: DType): boolean {
-  return dtype === 'float16' || dtype === 'bfloat16' || dtype === 'float32' || dtype === 'float64';
-}
-
-const RANGES: Partial<Record<DType, readonly [number, number]>> = {
-  bool: [0, 1],
-  uint8: [0, 2 ** 8 - 1],
-  uint16: [0, 2 ** 16 - 1],
-  uint32: [0, 2 ** 32 - 1],
-  uint64: [0, Number.MAX_SAFE_INTEGER],
-  int8: [-(2 ** 7), 2 ** 7 - 1],
-  int16: [-(2 ** 15), 2 ** 15 - 1],
-  int32: [-(2 ** 31), 2 ** 31 - 1],
-  int64: [Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER],
-};
-
-function checkRange(spec: TensorSpec, value: number): void {
-  const [low, high] = RANGES[spec.dtype] ?? [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
-  if (Number.isInteger(value) && value >= low && value <= high) return;
-  throw new WarmlaneError(
-    'bad-request',
-    `inputs: '${spec.name}' is ${spec.dtype}, it cannot hold ${value}`,
-    `Use integers from ${low} to ${high}.`,
-  );
 }
 
 function strings(
@@ -182,13 +189,21 @@ function strings(
   );
 }
 
-function fromFile(spec: TensorSpec, name: string, source: SampleSource, at: number): Uint8Array {
+function fromFile(spec: TensorSpec, name: string, source: ItemSource, at: number): Uint8Array {
   const array = source.files.get(name)?.array;
   const what = `inputs: '${spec.name}': ${name}`;
   if (array === undefined) throw new WarmlaneError('bad-request', `${what} was not read`, 'Load the model again.');
   const wanted = `${spec.dtype}[${spec.dims.join(',')}]`;
   const found = `${array.dtype}[${array.dims.join(',')}]`;
   const several = array.dims.length === spec.dims.length + 1;
+  const batchAxis = source.axes?.inputs[spec.name];
+  const rows = batchAxis === undefined || several ? 0 : (array.dims[batchAxis] ?? 0);
+  // A file of a batch holds as many items.
+  if (batchAxis !== undefined && rows > 1 && array.dtype === spec.dtype) {
+    if (sameDims(withSize(array.dims, batchAxis, 1), spec.dims)) {
+      return sliceAxis({ name, ...array }, batchAxis, at % rows, 1).data;
+    }
+  }
   const fits =
     array.dtype === spec.dtype &&
     (several ? array.dims.slice(1) : array.dims).join(',') === spec.dims.join(',') &&
@@ -206,45 +221,3 @@ function fromFile(spec: TensorSpec, name: string, source: SampleSource, at: numb
   const from = (at % count) * bytes;
   return array.data.subarray(from, from + bytes);
 }
-
-interface Writer {
-  bytes: Uint8Array;
-  set(index: number, value: number): void;
-}
-
-type Numbers = { [index: number]: number; buffer: ArrayBufferLike };
-
-function over(array: Numbers, encode: (value: number) => number = (value) => value): Writer {
-  return {
-    bytes: new Uint8Array(array.buffer),
-    set: (index, value) => {
-      array[index] = encode(value);
-    },
-  };
-}
-
-function over64(array: BigInt64Array | BigUint64Array): Writer {
-  return {
-    bytes: new Uint8Array(array.buffer),
-    set: (index, value) => {
-      array[index] = BigInt(value);
-    },
-  };
-}
-
-// Typed arrays are in the machine's order; every machine that ONNX Runtime's package runs on is little-endian.
-const writers: Record<Exclude<DType, 'string'>, (count: number) => Writer> = {
-  bool: (count) => over(new Uint8Array(count)),
-  uint8: (count) => over(new Uint8Array(count)),
-  uint16: (count) => over(new Uint16Array(count)),
-  uint32: (count) => over(new Uint32Array(count)),
-  uint64: (count) => over64(new BigUint64Array(count)),
-  int8: (count) => over(new Int8Array(count)),
-  int16: (count) => over(new Int16Array(count)),
-  int32: (count) => over(new Int32Array(count)),
-  int64: (count) => over64(new BigInt64Array(count)),
-  float16: (count) => over(new Uint16Array(count), toFloat16),
-  bfloat16: (count) => over(new Uint16Array(count), toBfloat16),
-  float32: (count) => over(new Float32Array(count)),
-  float64: (count) => over(new Float64Array(count)),
-};

@@ -41,11 +41,28 @@ export class ClassStore {
     });
   }
 
+  /** Notes the rules by which smaller requests may be padded to a class, or that there are none. */
+  async setPadding(model: string, version: string, shapeClass: string, rules: string | null): Promise<void> {
+    const key = keys.padding(model, version);
+    if (rules === null) await this.redis.hdel(key, shapeClass);
+    else await this.redis.hset(key, shapeClass, rules);
+  }
+
+  /** What {@link setPadding} noted last. */
+  padding(model: string, version: string, shapeClass: string): Promise<string | null> {
+    return this.redis.hget(keys.padding(model, version), shapeClass);
+  }
+
   /** Forgets a class without holders and jobs, and what is left of its queue. False where it has either. */
   async drop(model: string, version: string, shapeClass: string): Promise<boolean> {
     const queue = queueKey(model, version, shapeClass);
     const names = [...LISTS, ...SORTED, ...REMAINS].map((name) => `${queue}:${name}`);
-    const all = [keys.classes(model, version), keys.holders(model, version, shapeClass), ...names];
+    const all = [
+      keys.classes(model, version),
+      keys.holders(model, version, shapeClass),
+      keys.padding(model, version),
+      ...names,
+    ];
     return (await runScript(this.redis, 'dropClass', all, [shapeClass])) === 1;
   }
 }

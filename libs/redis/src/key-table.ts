@@ -160,6 +160,14 @@ const table = {
     bound: 'one member per class that was ever READY',
     ttl: 'none; a class without lanes and jobs for a minute leaves, with what its queue left',
   },
+  padding: {
+    parts: ['model', 'version'],
+    type: 'hash',
+    owner: 'ClassStore',
+    holds: 'shape class -> the rules by which smaller requests may be padded to it, once a lane has proven them',
+    bound: 'one field per class that is a bucket',
+    ttl: 'none; a field leaves with its class, the rest with the version',
+  },
   workers: {
     parts: [],
     type: 'set',

@@ -33,6 +33,7 @@ export const keys = {
   verifyRequests: (worker: string) => at('verify-requests', worker),
   evictRequests: (worker: string) => at('evict-requests', worker),
   holders: (model: string, version: string, shapeClass: string) => at('holders', model, version, shapeClass),
+  padding: (model: string, version: string) => at('padding', model, version),
   classes: (model: string, version: string) => at('classes', model, version),
   workers: () => at('workers'),
   worker: (id: string) => at('worker', id),

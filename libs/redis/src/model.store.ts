@@ -142,6 +142,7 @@ export class ModelStore {
         keys.desired(),
         keys.plan(name, version),
         keys.stats(name, version),
+        keys.padding(name, version),
       ],
       [name, version, NOTICES_CHANNEL, encodeNotice({ kind: 'model', model: name, version })],
     );

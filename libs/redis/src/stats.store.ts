@@ -8,6 +8,8 @@ const FLUSH_EVERY_MS = 1_000;
 /** One answered or failed request. Times in ns. */
 export interface RequestSample {
   ok: boolean;
+  /** Inferences in it: the size of its batch axis, or 1. */
+  items: number;
   /** From acceptance to the answer. */
   totalNs: number;
   queueNs: number;
@@ -75,7 +77,7 @@ export class StatsStore {
     add(pending, sample.ok ? 'success' : 'fail', sample.totalNs);
     if (!sample.ok) return;
     pending.lastInference = Date.now();
-    increase(pending, 'inference_count', 1);
+    increase(pending, 'inference_count', sample.items);
     add(pending, 'queue', sample.queueNs);
     add(pending, 'compute_input', sample.computeInputNs);
     add(pending, 'compute_infer', sample.computeInferNs);

@@ -58,6 +58,7 @@ export class IdempotentInference {
       version,
       lane: head.lane,
       shapeKey: head.shapeKey,
+      items: head.items ?? 1,
       worker: head.worker,
       timing: { ...head.timing, totalMs: performance.now() - startedAt },
       outputs,

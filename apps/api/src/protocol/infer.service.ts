@@ -122,10 +122,11 @@ export class InferService {
     };
   }
 
-  #count({ lane, model, version, timing }: InferAnswer, elapsedMs: number): void {
+  #count({ lane, model, version, items, timing }: InferAnswer, elapsedMs: number): void {
     this.metrics.served(lane, timing);
     this.stats.request(model, version, {
       ok: true,
+      items,
       totalNs: elapsedMs * 1e6,
       queueNs: timing.queueMs * 1e6,
       computeInputNs: timing.copyMs * 1e6,
@@ -139,6 +140,7 @@ export class InferService {
     if (NOBODYS.has(code)) return;
     const sample = {
       ok: false,
+      items: 0,
       totalNs: elapsedMs * 1e6,
       queueNs: 0,
       computeInputNs: 0,

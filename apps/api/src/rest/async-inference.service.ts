@@ -116,6 +116,7 @@ export class AsyncInferenceService {
       version: doc.version,
       lane: head.lane,
       shapeKey: head.shapeKey,
+      items: head.items ?? 1,
       worker: head.worker,
       timing: { ...head.timing, totalMs: queueMs + gatherMs + copyMs + computeMs },
       outputs: await this.answers.read(answer),

@@ -1,4 +1,11 @@
-import type { LaneRun, NamedTensor, RuntimeMethods } from '@warmlane/contracts';
+import type {
+  LaneItem,
+  LaneItemsParams,
+  LaneItemsRun,
+  LaneRun,
+  NamedTensor,
+  RuntimeMethods,
+} from '@warmlane/contracts';
 import type { LaneHolding } from '@warmlane/lanes';
 import { LIMITS, MEASURE, runsLimitMs } from '../limits.js';
 import type { HeldVersion } from '../models/held-version.js';
@@ -63,6 +70,16 @@ export class LaneCalls {
 
   run(inputs: NamedTensor[], outputs: string[] | null, timeoutMs: number = this.runLimitMs): Promise<LaneRun> {
     return this.host.call('lane.run', { lane: this.lane.id, inputs, outputs, poison: false }, { timeoutMs });
+  }
+
+  /** One run of items that share it. */
+  items(
+    items: LaneItem[],
+    { axes, outputs, poison }: Pick<LaneItemsParams, 'axes' | 'outputs' | 'poison'>,
+    timeoutMs: number = this.runLimitMs,
+  ): Promise<LaneItemsRun> {
+    const { id, spec } = this.lane;
+    return this.host.call('lane.items', { lane: id, items, axes, fill: spec.fill, outputs, poison }, { timeoutMs });
   }
 
   memory(): Promise<LaneHolding> {

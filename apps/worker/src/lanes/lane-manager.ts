@@ -1,6 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import {
+  type LaneItem,
+  type LaneItemsRun,
   type LaneRun,
   type LaneTrigger,
   type NamedTensor,
@@ -23,7 +25,7 @@ import {
   type RuntimePort,
 } from '../ports.js';
 import { Fallback } from './fallback.js';
-import { Lane, optionsKeyOf, placeOf } from './lane.js';
+import { Lane, optionsKeyOf, placeOf, rulesKeyOf } from './lane.js';
 import { LaneCalls } from './lane-calls.js';
 import { LaneDrain } from './lane-drain.js';
 import { LaneMemory } from './lane-memory.js';
@@ -90,12 +92,27 @@ export class LaneManager implements LanesPort {
     outputs: string[],
     { timeoutMs }: { timeoutMs: number },
   ): Promise<LaneRun> {
-    const lane = this.registry.find(laneId);
-    if (lane === null || !(isServing(lane.state) || lane.state === 'DRAINING')) {
-      throw new WarmlaneError('not-ready', `lane ${laneId} is gone`, 'Send the request again.');
-    }
+    const lane = this.servingOrThrow(laneId);
     const leave = this.monitor.enter(`run ${lane.place}`);
     return await new LaneCalls(this.runtime, lane).run(inputs, outputs, timeoutMs).finally(leave);
+  }
+
+  async runItems(
+    laneId: string,
+    items: LaneItem[],
+    outputs: string[],
+    { timeoutMs }: { timeoutMs: number },
+  ): Promise<LaneItemsRun> {
+    const lane = this.servingOrThrow(laneId);
+    const leave = this.monitor.enter(`run ${items.length} items ${lane.place}`);
+    const params = { axes: lane.batchAxes, outputs, poison: false };
+    return await new LaneCalls(this.runtime, lane).items(items, params, timeoutMs).finally(leave);
+  }
+
+  private servingOrThrow(laneId: string): Lane {
+    const lane = this.registry.find(laneId);
+    if (lane !== null && (isServing(lane.state) || lane.state === 'DRAINING')) return lane;
+    throw new WarmlaneError('not-ready', `lane ${laneId} is gone`, 'Send the request again.');
   }
 
   observe(laneId: string, computeMs: number): void {
@@ -153,7 +170,7 @@ export class LaneManager implements LanesPort {
       const lane = lanes.at(-1);
       // The yaml was read again: its samples and tolerance count from the next check on.
       for (const one of lanes) if (one.spec.held.files.digest === held.files.digest) one.spec.held = held;
-      const changed = lane !== undefined && (optionsKeyOf(lane.spec) !== optionsKeyOf(spec) || lane.worn);
+      const changed = lane !== undefined && (isOther(lane.spec, spec) || lane.worn);
       if (lane === undefined || (changed && isServing(lane.state))) {
         await this.make(spec, entry, lanes.length > 0);
       } else if (lane.state === 'FAILED') {
@@ -250,4 +267,9 @@ export class LaneManager implements LanesPort {
     this.logger.info({ epoch: this.identity.epoch, lanes: this.registry.counts() }, 'epoch begun');
     this.queue.wake();
   }
+}
+
+/** What a lane was made from is not what is asked for now. */
+function isOther(made: Lane['spec'], wanted: Lane['spec']): boolean {
+  return optionsKeyOf(made) !== optionsKeyOf(wanted) || rulesKeyOf(made) !== rulesKeyOf(wanted);
 }

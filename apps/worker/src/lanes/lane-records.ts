@@ -86,6 +86,14 @@ export class LaneRecords {
     return { deaths: 1, trialFirst: true };
   }
 
+  /** Says whether smaller requests may be padded to the lane's class; before it is READY, so that none comes too early. */
+  async notePadding(lane: Lane): Promise<void> {
+    const { rules, class: shapeClass } = lane.spec;
+    if (rules.pad === null || lane.record?.padding === undefined) return;
+    const proven = lane.record.padding.verified ? rules.pad.digest : null;
+    await this.redis.classes.setPadding(lane.model, lane.version, shapeClass, proven);
+  }
+
   private async write(lane: Lane, from: LaneState): Promise<boolean> {
     const doc = lane.toDoc(this.identity.id);
     if (isServing(lane.state)) return await this.redis.lanes.ready(doc, lane.spec.class);

@@ -4,9 +4,11 @@ import {
   type ProviderName,
   parseOptionsByProvider,
   parseSize,
+  type ServingRules,
+  servingRulesOf,
   WarmlaneError,
 } from '@warmlane/contracts';
-import { classOfShape, type Precision } from '@warmlane/lanes';
+import { type Precision, padFill } from '@warmlane/lanes';
 import { type HeldVersion, stringValues } from '../models/held-version.js';
 import type { LaneSpec } from './lane.js';
 
@@ -34,7 +36,10 @@ export function laneSpecOf(
   const spec: LaneSpec = {
     held,
     shapeKey: entry.shapeKey,
-    class: classOfShape(entry.shapeKey),
+    // Any batch size of it once that is proven: see LaneProof.
+    class: entry.shapeKey,
+    rules: { metadata: held.metadata, batch: null, pad: null },
+    fill: {},
     inputs: [],
     outputs: held.metadata.outputs.map((output) => output.name),
     providers: here,
@@ -46,6 +51,8 @@ export function laneSpecOf(
   };
   try {
     spec.inputs = checkShapeKey(held.metadata, entry.shapeKey).inputs;
+    spec.rules = servingRulesOf(held.metadata, held.config);
+    spec.fill = fillOf(spec.rules);
     // The yaml's options, over them those of the warm-up that named the shape last.
     spec.options = parseOptionsByProvider({ ...held.config.options, ...entry.options })[provider];
     checkProviders(held, device, here.length, providers);
@@ -55,6 +62,10 @@ export function laneSpecOf(
     spec.refusal ??= hint === '' ? message : `${message}. ${hint}`;
   }
   return spec;
+}
+
+function fillOf({ pad, metadata }: ServingRules): LaneSpec['fill'] {
+  return pad === null ? {} : padFill(pad, metadata.inputs);
 }
 
 function checkProviders(held: HeldVersion, device: ProviderName, here: number, listed: ProviderName[]): void {

@@ -4,12 +4,13 @@ import { keptItsShape, median, percentile, type SampleSet, wasDisturbed } from '
 import { IdentityService } from '../identity/identity.service.js';
 import { MEASURE, REVISIT_ATTEMPTS } from '../limits.js';
 import { RUNTIME } from '../ports.js';
+import { BatchProver, type LaneVerdict } from './batch-proof.js';
 import type { Lane } from './lane.js';
 import { LaneCalls, type LaneHost } from './lane-calls.js';
 import { LaneMemory } from './lane-memory.js';
 import { LaneRecords } from './lane-records.js';
-import { precisionOf } from './lane-spec.js';
 import { LaneWatcher } from './lane-watcher.js';
+import { PadProver } from './pad-proof.js';
 import { type Revisit, Revisitor } from './revisit.js';
 import { type Verdict, Verifier } from './verifier.js';
 
@@ -44,6 +45,8 @@ export class LaneWarmer {
     @Inject(RUNTIME) private readonly runtime: LaneHost,
     @Inject(LaneRecords) private readonly records: Pick<LaneRecords, 'openStep' | 'closeStep' | 'move'>,
     @Inject(Verifier) private readonly verifier: Verifier,
+    @Inject(BatchProver) private readonly batches: BatchProver,
+    @Inject(PadProver) private readonly paddings: PadProver,
     @Inject(Revisitor) private readonly revisitor: Revisitor,
     @Inject(LaneMemory) private readonly memory: Pick<LaneMemory, 'learn' | 'weightsFolder'>,
     @Inject(LaneWatcher) private readonly watcher: Pick<LaneWatcher, 'runs'>,
@@ -68,7 +71,9 @@ export class LaneWarmer {
     const { runs } = this.watcher;
     let steady = await this.measure(calls, first);
     await this.step(lane, signal, 'VERIFYING', 'verify');
-    const verdict = await this.verify(lane, calls, sampleSet);
+    const { verdict, batch } = await this.verify(lane, calls, sampleSet);
+    const axes = batch?.verified === true ? lane.spec.rules.batch : null;
+    const padding = await this.paddings.prove(lane, calls, sampleSet.samples[0], axes);
 
     await this.step(lane, signal, null, 'revisit');
     let revisit = await this.revisitor.revisit(lane);
@@ -83,22 +88,25 @@ export class LaneWarmer {
       steadyMs: steady.p50Ms,
       revisitMs: revisit.medianMs,
     });
-    const again = await this.verify(lane, calls, { ...sampleSet, samples: sampleSet.samples.slice(0, 1) });
+    const last = { ...sampleSet, samples: sampleSet.samples.slice(0, 1) };
+    const { verdict: again, batch: batchAgain } = await this.verify(lane, calls, last);
+    const proven = batch?.verified === true ? batchAgain : batch;
+    lane.spec.class = this.batches.classOf(lane, proven);
     const holding = await calls.memory();
     await this.records.closeStep(lane);
     const worst = again.relativeError > verdict.relativeError ? again : verdict;
     await this.memory.learn(lane, holding);
     const weights = weightsOf(lane, created);
     const memoryBytes = holding.bytes;
-    return this.record({ created, firstMs, captureMs, graph, steady, revisit, worst, sampleSet, memoryBytes, weights });
+    const proofs = { batch: proven, padding, weights };
+    return this.record({ created, firstMs, captureMs, graph, steady, revisit, worst, sampleSet, memoryBytes, proofs });
   }
 
   /** The numbers of a lane against the reference's. Throws where they are wrong. */
-  async verify(lane: Lane, calls: LaneCalls, sampleSet: SampleSet): Promise<Verdict> {
-    const verdict = await this.verifier.verify(lane.spec.held, sampleSet.samples, precisionOf(lane.spec), (inputs) =>
-      calls.poisoned(inputs),
-    );
-    if (verdict.right) return verdict;
+  private async verify(lane: Lane, calls: LaneCalls, sampleSet: SampleSet): Promise<LaneVerdict> {
+    const proof = await this.batches.prove(lane, sampleSet.samples, (inputs) => calls.poisoned(inputs));
+    const { verdict } = proof;
+    if (verdict.right) return proof;
     if (!lane.sharesWeights) throw new WrongNumbers(verdict.reason);
     // Sharing may be the reason: once more without. What has a cause is tried again.
     lane.ownWeights = `not shared: ${verdict.reason}`;
@@ -134,9 +142,9 @@ export class LaneWarmer {
     worst: Verdict;
     sampleSet: SampleSet;
     memoryBytes: number;
-    weights: NonNullable<WarmRecord['weights']>;
+    proofs: Pick<WarmRecord, 'batch' | 'padding' | 'weights'>;
   }): WarmRecord {
-    const { created, firstMs, captureMs, graph, steady, revisit, worst, sampleSet, memoryBytes, weights } = found;
+    const { created, firstMs, captureMs, graph, steady, revisit, worst, sampleSet, memoryBytes, proofs } = found;
     return {
       firstMs,
       createMs: created.createMs,
@@ -153,7 +161,7 @@ export class LaneWarmer {
       placement: created.placement,
       graph,
       memoryBytes,
-      weights,
+      ...proofs,
       environment: this.identity.environment,
       verifiedAt: new Date().toISOString(),
     };

@@ -5,11 +5,11 @@ import type { Logger } from '@warmlane/observability';
 import { MEASURE } from '../limits.js';
 import { LOGGER } from '../logger.js';
 import { isProcessDeath, RUNTIME, type RuntimePort } from '../ports.js';
+import { BatchProver } from './batch-proof.js';
 import type { Lane } from './lane.js';
 import { LaneCalls } from './lane-calls.js';
 import { LaneDrain } from './lane-drain.js';
 import { LaneRecords } from './lane-records.js';
-import { precisionOf } from './lane-spec.js';
 import { Revisitor } from './revisit.js';
 import { type Verdict, Verifier } from './verifier.js';
 
@@ -27,6 +27,7 @@ export class LaneWatcher {
     @Inject(RUNTIME) private readonly runtime: RuntimePort,
     @Inject(LaneRecords) private readonly records: LaneRecords,
     @Inject(Verifier) private readonly verifier: Verifier,
+    @Inject(BatchProver) private readonly batches: BatchProver,
     @Inject(Revisitor) private readonly revisitor: Revisitor,
     @Inject(LaneDrain) private readonly drain: LaneDrain,
     @Inject(LOGGER) private readonly logger: Logger,
@@ -115,9 +116,11 @@ export class LaneWatcher {
   private async prove(lane: Lane, calls: LaneCalls): Promise<Verdict | null> {
     const { held, inputs } = lane.spec;
     const { samples } = await this.verifier.samplesOf(held, inputs);
-    const verdict = await this.verifier.verify(held, samples, precisionOf(lane.spec), (given) => calls.poisoned(given));
-    if (verdict.right) return verdict;
-    await this.fail(lane, verdict.reason);
+    const { verdict, batch } = await this.batches.prove(lane, samples, (given) => calls.poisoned(given));
+    // A lane that serves in batches has to be right item by item.
+    const asBefore = lane.batchAxes === null || batch?.verified === true;
+    if (verdict.right && asBefore) return verdict;
+    await this.fail(lane, verdict.right ? (batch?.reason ?? '') : verdict.reason);
     return null;
   }
 

@@ -1,10 +1,13 @@
 import {
+  type BatchAxes,
   type CreateLaneParams,
   type LaneDoc,
   type LaneState,
   type LaneTrigger,
   newId,
   type ParsedOptions,
+  rowsOf,
+  type ServingRules,
   type TensorSpec,
   type WarmRecord,
 } from '@warmlane/contracts';
@@ -16,7 +19,12 @@ import type { ReadyLane } from '../ports.js';
 export interface LaneSpec {
   held: HeldVersion;
   shapeKey: string;
+  /** Which class queue it consumes once it is READY. */
   class: string;
+  /** What the configuration allows beside the exact shape. */
+  rules: ServingRules;
+  /** By input, the bytes of one element with which it is padded. */
+  fill: Record<string, number[]>;
   /** In the model's order, concrete dims. */
   inputs: TensorSpec[];
   outputs: string[];
@@ -104,6 +112,11 @@ export class Lane {
     return optionsKeyOf(this.spec);
   }
 
+  /** Where its batch lies, as far as that was proven; null: it takes its exact shape alone. */
+  get batchAxes(): BatchAxes | null {
+    return this.record?.batch?.verified === true ? this.spec.rules.batch : null;
+  }
+
   /** Its runtime is gone, and it with it. Written by those who begin the next epoch. */
   lost(reason: string): void {
     this.state = 'QUEUED';
@@ -136,7 +149,8 @@ export class Lane {
   }
 
   toReady(): ReadyLane {
-    const { inputs, outputs } = this.spec;
+    const { inputs, outputs, rules } = this.spec;
+    const axes = this.batchAxes;
     return {
       id: this.id,
       model: this.model,
@@ -147,8 +161,15 @@ export class Lane {
       outputs,
       epoch: this.epoch,
       p50Ms: this.record?.steadyP50Ms ?? 0,
+      batch: axes === null ? null : { axes, size: rowsOf(axes, inputs) ?? 1 },
+      pad: this.record?.padding?.verified === true ? rules.pad : null,
     };
   }
+}
+
+/** A lane that was proven for other rules serves under those: another yaml asks for another lane. */
+export function rulesKeyOf({ rules, held }: Pick<LaneSpec, 'rules' | 'held'>): string {
+  return JSON.stringify([rules.batch, rules.pad === null ? null : held.config.pad]);
 }
 
 export function optionsKeyOf(spec: Pick<LaneSpec, 'providers' | 'fallback' | 'options'>): string {

@@ -1,12 +1,13 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { type NamedTensor, type TensorSpec, WarmlaneError } from '@warmlane/contracts';
+import { batchAxesOf, type NamedTensor, type TensorSpec, WarmlaneError } from '@warmlane/contracts';
 import {
   batchedOutputs,
   compareOutputs,
   makeSamples,
   type Precision,
-  type Sample,
+  type SampleInputs,
   type SampleSet,
+  type SampleSource,
   toleranceOf,
 } from '@warmlane/lanes';
 import { LIMITS } from '../limits.js';
@@ -35,14 +36,17 @@ export class Verifier {
 
   /** One or two different samples for a shape, the same on every worker and after every restart. */
   async samplesOf(held: HeldVersion, inputs: TensorSpec[]): Promise<SampleSet> {
-    return await runSliced(
-      makeSamples(inputs, { digest: held.files.digest, inputs: held.config.inputs, files: held.sampleFiles }),
-    );
+    return await runSliced(makeSamples(inputs, this.sourceOf(held), batchAxesOf(held.metadata, held.config)));
+  }
+
+  /** Where the values of a version's samples come from. */
+  sourceOf(held: HeldVersion): SampleSource {
+    return { digest: held.files.digest, inputs: held.config.inputs, files: held.sampleFiles };
   }
 
   async verify(
     held: HeldVersion,
-    samples: readonly Sample[],
+    samples: readonly SampleInputs[],
     precision: Precision,
     run: VerifiedRun,
   ): Promise<Verdict> {
@@ -60,7 +64,7 @@ export class Verifier {
   /** The reference's outputs for a sample: from disk where it ran before. */
   async expected(
     held: HeldVersion,
-    sample: Pick<Sample, 'inputs'> & { cacheKey: string | null },
+    sample: Pick<SampleInputs, 'inputs'> & { cacheKey: string | null },
   ): Promise<NamedTensor[]> {
     const { modelPath: path, digest } = held.files;
     const { inputs, cacheKey } = sample;

@@ -1,6 +1,12 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { type ModelConfig, type ModelMetadata, parseOptionsByProvider, WarmlaneError } from '@warmlane/contracts';
-import { declaredPlan } from '@warmlane/lanes';
+import {
+  type ModelConfig,
+  type ModelMetadata,
+  parseOptionsByProvider,
+  servingRulesOf,
+  WarmlaneError,
+} from '@warmlane/contracts';
+import { declaredPlan, padFill } from '@warmlane/lanes';
 import { LIMITS } from '../limits.js';
 import { isProcessDeath, REFERENCE, type ReferencePort } from '../ports.js';
 import type { HeldVersion } from './held-version.js';
@@ -63,6 +69,8 @@ function checkAgainstModel(held: HeldVersion): void {
     if (names.includes(name)) continue;
     throw new WarmlaneError('bad-request', `inputs: the model has no input '${name}'`, `It has ${names.join(', ')}.`);
   }
+  const { pad } = servingRulesOf(held.metadata, held.config);
+  if (pad !== null) padFill(pad, held.metadata.inputs);
   declaredPlan(held.metadata, held.config);
 }
 

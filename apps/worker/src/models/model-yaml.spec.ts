@@ -21,13 +21,20 @@ replicas: 2
 inputs: { x: { random: [-1, 1] }, sr: { values: [16000] }, ids: { file: warmup/ids.npy }, z: zeros }
 tolerance: { relative: 0.05 }
 memory: 512MiB
+batch: { axis: { x: 0, y: 0 }, sizes: [1, 2, 4, 8] }
+pad: { x: { axis: 3, to: [160, 320, 480], outputs: { y: { axis: 1, crop: "ceil(d/8)" } } } }
 `);
     expect(config).toMatchObject({ provider: ['cuda', 'cpu'], replicas: 2, inputs: { z: { zeros: true } } });
+    expect(config.pad).toEqual({
+      x: { axis: 3, to: [160, 320, 480], value: 0, outputs: { y: { axis: 1, crop: 'ceil(d/8)' } } },
+    });
+    expect(parseModelConfig('pad: [{ x: { axis: 2, to: [8] } }, { x: { axis: 3, to: [8] } }]').pad).toHaveLength(2);
   });
 
   it.each([
-    ['batch: { axis: { x: 0 }, sizes: [1] }', 'not-supported', "'batch' is not supported"],
-    ['pad: {}', 'not-supported', "'pad' is not supported"],
+    ['batch: { axis: { x: 0 } }', 'bad-request', 'sizes'],
+    ['batch: { axis: { x: 0 }, sizes: [0] }', 'bad-request', 'sizes'],
+    ['pad: { x: { axis: 3 } }', 'bad-request', 'pad'],
     ['tune: true', 'not-supported', "'tune: true' is not supported"],
     ['shapse: []', 'bad-request', 'shapse'],
     ['replicas: 0', 'bad-request', 'replicas'],

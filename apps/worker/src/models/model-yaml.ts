@@ -29,8 +29,6 @@ export function parseModelConfig(text: string): ModelConfig {
     );
   }
   const config = parsed.data;
-  refuse('batch', config.batch !== undefined, 'List every batch size as a shape of its own.');
-  refuse('pad', config.pad !== undefined, 'List every padded shape as a shape and pad in the client.');
   refuse('tune: true', config.tune, "Set 'options' to what is best for this device.");
   if (config.memory !== undefined && parseSize(config.memory) === 0) {
     throw new WarmlaneError('bad-request', `${CONFIG_FILE}: memory is 0`, 'Leave it out for no cap.');

@@ -1,10 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type ClassJob, type ErrorCode, type LaneRun, type NamedTensor, WarmlaneError } from '@warmlane/contracts';
 import type { RedisClock } from '@warmlane/redis';
-import { isProcessDeath, type LanesPort, type ReadyLane } from '../ports.js';
-import { LaneIndex, laneKey } from './lane-index.js';
+import { type HeldModel, isProcessDeath, type LanesPort, type ReadyLane } from '../ports.js';
+import { isWhole, itemOf, type LaneBatch, outputsOf, ownOutputs, planBatch } from './batch-plan.js';
+import { classKey, LaneIndex } from './lane-index.js';
 import { Pipeline } from './pipeline.js';
-import { Pump } from './pump.js';
+import { Places } from './places.js';
+import { Progress } from './progress.js';
+import { Pump, type Turn } from './pump.js';
 import {
   AHEAD_BELOW_MS,
   FALLBACK_DEPTH,
@@ -17,39 +20,62 @@ import type { Suspects } from './suspects.js';
 import { Trials } from './trials.js';
 import { deadlineExceeded, Reroute, type Served, type Work } from './work.js';
 
+/** One run that succeeded. */
+export interface Execution {
+  model: string;
+  version: string;
+  /** Items of requests in it; places that were only filled up do not count. */
+  items: number;
+  copyMs: number;
+  computeMs: number;
+}
+
+export interface ExecutorDeps {
+  port: LanesPort;
+  clock: RedisClock;
+  suspects: Suspects;
+  options: ServingOptions;
+  onExecution: (execution: Execution) => void;
+}
+
 /**
- * Runs requests: on the lane of their shape where one serves, else on the fallback, and alone in a disposable runtime
- * where a runtime died under them. A request is routed anew as often as lanes come and go, until its deadline.
+ * Runs requests: on the lanes of their class where some serve, together with others of it, else on the fallback, and
+ * alone in a disposable runtime where a runtime died under them. A request is routed anew as often as lanes come and go,
+ * until its deadline.
  */
 export class Executor {
   readonly #lanes = new LaneIndex();
-  readonly #onLanes: Pump<Work>;
-  readonly #onFallback: Pump<Work>;
+  readonly #places = new Places();
+  readonly #onLanes: Pump<Work, LaneBatch>;
+  readonly #onFallback: Pump<Work, Work>;
   readonly #pipeline = new Pipeline();
   readonly #trials: Trials;
 
-  constructor(
-    private readonly port: LanesPort,
-    private readonly clock: RedisClock,
-    private readonly suspects: Suspects,
-    private readonly options: ServingOptions,
-  ) {
+  constructor(private readonly deps: ExecutorDeps) {
+    const { port, clock, suspects, options } = deps;
     const now = () => clock.now();
-    this.#onLanes = new Pump<Work>({
+    this.#onLanes = new Pump<Work, LaneBatch>({
       depth: LANE_DEPTH,
       aheadBelowMs: AHEAD_BELOW_MS,
-      costMs: (work) => this.#lanes.pick(work.key)?.p50Ms ?? 0,
+      costMs: ({ lane }) => lane.p50Ms,
       now,
-      run: (work) => this.#runOnLane(work),
+      plan: (waiting) => this.#plan(waiting),
+      run: (batch) => this.#runOnLane(batch),
     });
-    this.#onFallback = new Pump<Work>({
+    this.#onFallback = new Pump<Work, Work>({
       depth: FALLBACK_DEPTH,
       aheadBelowMs: 0,
       costMs: () => 0,
       now,
+      plan: ([work]) => (work === undefined ? { run: null, taken: [] } : { run: work, taken: [work] }),
       run: (work) => this.#runOnFallback(work),
     });
     this.#trials = new Trials(port, clock, suspects, options);
+  }
+
+  /** Items of the largest batch that a lane here takes. */
+  get largestBatch(): number {
+    return this.#lanes.largestBatch;
   }
 
   /**
@@ -59,24 +85,35 @@ export class Executor {
    * @param again the job ran before: it may be under suspicion
    */
   async execute(request: ClassJob, inputs: NamedTensor[], arrivedAt: number, again: boolean): Promise<Served> {
-    let suspect = again && (await this.suspects.deaths(request.request)) !== null;
+    const { clock, suspects } = this.deps;
+    let suspect = again && (await suspects.deaths(request.request)) !== null;
+    let alone = false;
     for (;;) {
-      if (request.deadlineAt <= this.clock.now()) throw deadlineExceeded(request);
-      if (suspect) return await this.#trials.run(request, inputs);
+      if (request.deadlineAt <= clock.now()) throw deadlineExceeded(request);
+      if (suspect) return await this.#runAlone(request, inputs);
       try {
-        return await this.#route(request, inputs, arrivedAt);
+        return await this.#route(request, inputs, arrivedAt, alone);
       } catch (thrown) {
         if (!(thrown instanceof Reroute)) throw thrown;
-        suspect = thrown.suspect;
-        if (suspect) await this.suspects.suspect(request.request);
+        ({ suspect } = thrown);
+        alone ||= thrown.alone;
+        if (suspect) await suspects.suspect(request.request);
       }
     }
   }
 
+  hold(model: HeldModel): void {
+    this.#places.hold(model);
+  }
+
+  drop(model: HeldModel): void {
+    this.#places.drop(model);
+  }
+
   addLane(lane: ReadyLane): void {
     this.#lanes.add(lane);
-    const key = laneKey(lane);
-    for (const work of this.#onFallback.takeWhere((one) => one.key === key)) work.failed(new Reroute(false));
+    const served = this.#onFallback.takeWhere(({ request, inputs }) => this.#placeOf(request, inputs) !== null);
+    for (const work of served) work.failed(new Reroute(false));
   }
 
   laneMeasured(id: string, p50Ms: number): void {
@@ -84,12 +121,13 @@ export class Executor {
   }
 
   /**
-   * The lane serves no more; waiting work of its shape goes to another lane or the fallback. Resolves once nothing runs on
+   * The lane serves no more; waiting work of its class goes to another lane or the fallback. Resolves once nothing runs on
    * it.
    */
   removeLane(id: string): Promise<void> {
     const idle = this.#lanes.remove(id);
-    for (const work of this.#onLanes.takeWhere((one) => !this.#lanes.has(one.key))) work.failed(new Reroute(false));
+    const unserved = this.#onLanes.takeWhere(({ key, padded }) => !this.#lanes.serves(key, padded));
+    for (const work of unserved) work.failed(new Reroute(false));
     return idle;
   }
 
@@ -100,80 +138,145 @@ export class Executor {
     }
   }
 
-  #route(request: ClassJob, inputs: NamedTensor[], arrivedAt: number): Promise<Served> {
-    const key = laneKey(request);
-    const pump = this.#lanes.has(key) ? this.#onLanes : this.#onFallback;
+  #placeOf(request: ClassJob, inputs: readonly NamedTensor[]) {
+    return this.#places.find(request, inputs, (key, padded) => this.#lanes.serves(key, padded));
+  }
+
+  #route(request: ClassJob, inputs: NamedTensor[], arrivedAt: number, alone: boolean): Promise<Served> {
+    const place = this.#placeOf(request, inputs);
+    const { model, version, shapeKey, deadlineAt, priority } = request;
+    const { key, axes, items, padded, shared } = place ?? {
+      key: classKey({ model, version, class: shapeKey }),
+      axes: null,
+      items: 1,
+      padded: false,
+      shared: '',
+    };
+    const pump = place === null ? this.#onFallback : this.#onLanes;
     return new Promise<Served>((done, failed) => {
-      pump.add({
-        class: key,
-        arrivedAt,
-        deadlineAt: request.deadlineAt,
-        priority: request.priority,
-        request,
-        inputs,
-        key,
-        done,
-        failed,
-      });
+      const due = { class: key, arrivedAt, deadlineAt, priority };
+      const progress = new Progress(items);
+      pump.add({ ...due, request, inputs, key, axes, items, padded, shared, alone, progress, done, failed });
     });
   }
 
-  async #runOnLane(work: Work): Promise<void> {
-    const lane = this.#lanes.pick(work.key);
-    if (lane === null) {
-      work.failed(new Reroute(false));
-      return;
-    }
-    await this.#run(work, 'ready', async () => {
-      const run = this.#pipeline.enter();
-      const timeoutMs = Math.max(this.options.laneLimitMs, lane.p50Ms * LIMIT_FACTOR);
-      const end = this.#lanes.begin(lane.id);
-      try {
-        const result = await this.port.runOn(lane.id, work.inputs, work.request.outputs, { timeoutMs });
-        run.end();
-        this.port.observe(lane.id, result.computeMs);
-        return result;
-      } catch (thrown) {
-        // A runtime that died had begun only the first of the runs that were sent to it.
-        const suspect = isSuspicious(thrown) && run.isFirst;
-        if (isProcessDeath(thrown) === null) run.end();
-        else this.#pipeline.clear();
-        if (!isGone(thrown)) throw thrown;
-        // Its `gone` may come only after this: without it the work would be routed here again.
-        if (this.#lanes.holds(lane)) void this.removeLane(lane.id);
-        throw new Reroute(suspect);
-      } finally {
-        end();
-      }
+  #plan(waiting: readonly Work[]): Turn<Work, LaneBatch> {
+    return planBatch(waiting, {
+      now: this.deps.clock.now(),
+      pick: (key, items, padded) => this.#lanes.pick(key, items, padded),
+      expired: (work) => work.failed(deadlineExceeded(work.request)),
+      unserved: (work) => work.failed(new Reroute(false)),
     });
+  }
+
+  async #runOnLane(batch: LaneBatch): Promise<void> {
+    const { lane, parts } = batch;
+    const { port, clock, options } = this.deps;
+    const startedAt = clock.now();
+    const run = this.#pipeline.enter();
+    const timeoutMs = Math.max(options.laneLimitMs, lane.p50Ms * LIMIT_FACTOR);
+    const end = this.#lanes.begin(lane.id);
+    try {
+      const runs = await this.#runParts(batch, timeoutMs);
+      run.end();
+      const [{ copyMs, computeMs } = { copyMs: 0, computeMs: 0 }] = runs;
+      port.observe(lane.id, computeMs);
+      this.#count(
+        lane,
+        parts.reduce((sum, part) => sum + part.count, 0),
+        { copyMs, computeMs },
+      );
+      parts.forEach(({ work, from, count }, at) => {
+        const own = runs[at];
+        if (own !== undefined) settle(work, from, count, own, startedAt);
+      });
+    } catch (thrown) {
+      // A runtime that died had begun only the first of the runs that were sent to it.
+      const suspect = isSuspicious(thrown) && run.isFirst;
+      if (isProcessDeath(thrown) === null) run.end();
+      else this.#pipeline.clear();
+      const gone = isGone(thrown);
+      // Its `gone` may come only after this: without it the work would be routed here again.
+      if (gone && this.#lanes.holds(lane)) void this.removeLane(lane.id);
+      // One bad item fails alone: each runs again by itself.
+      const reason = gone ? new Reroute(suspect) : parts.length > 1 ? new Reroute(false, true) : thrown;
+      const failed = new Set(parts.map(({ work }) => work));
+      // Of a request that was cut the rest may still wait.
+      this.#onLanes.takeWhere((work) => failed.has(work));
+      for (const work of failed) work.failed(reason);
+    } finally {
+      end();
+    }
+  }
+
+  /** @returns by part, the outputs that its request wants */
+  async #runParts(batch: LaneBatch, timeoutMs: number): Promise<LaneRun[]> {
+    const { lane, parts } = batch;
+    const { port } = this.deps;
+    const [first] = parts;
+    if (first !== undefined && isWhole(batch)) {
+      const { inputs, request } = first.work;
+      return [await port.runOn(lane.id, inputs, request.outputs, { timeoutMs })];
+    }
+    const items = parts.map((part) => itemOf(part, lane));
+    const run = await port.runItems(lane.id, items, outputsOf(batch), { timeoutMs });
+    return parts.map(({ work }, at) => ({
+      outputs: ownOutputs(work, run.items[at] ?? []),
+      copyMs: run.copyMs,
+      computeMs: run.computeMs,
+    }));
+  }
+
+  async #runAlone(request: ClassJob, inputs: NamedTensor[]): Promise<Served> {
+    const served = await this.#trials.run(request, inputs);
+    const items = this.#places.itemsOf(request, inputs);
+    this.#count(request, items, served.run);
+    return { ...served, items };
   }
 
   async #runOnFallback(work: Work): Promise<void> {
-    await this.#run(work, 'cold', async () => {
-      const { model, version, outputs } = work.request;
-      try {
-        return await this.port.fallbackRun(model, version, work.inputs, outputs, {
-          timeoutMs: this.options.fallbackLimitMs,
-        });
-      } catch (thrown) {
-        if (!isGone(thrown)) throw thrown;
-        if (!isSuspicious(thrown)) await delay(RETRY_START_MS);
-        throw new Reroute(isSuspicious(thrown));
-      }
-    });
-  }
-
-  async #run(work: Work, lane: Served['lane'], run: () => Promise<LaneRun>): Promise<void> {
-    const startedAt = this.clock.now();
+    const { port, clock, options } = this.deps;
+    const { model, version, outputs } = work.request;
+    const startedAt = clock.now();
     if (work.deadlineAt <= startedAt) {
       work.failed(deadlineExceeded(work.request));
       return;
     }
     try {
-      work.done({ lane, run: await run(), startedAt });
+      const run = await port.fallbackRun(model, version, work.inputs, outputs, { timeoutMs: options.fallbackLimitMs });
+      const items = this.#places.itemsOf(work.request, work.inputs);
+      this.#count({ model, version }, items, run);
+      work.done({
+        items: work.items,
+        lane: 'cold',
+        items,
+        run,
+        startedAt,
+      });
     } catch (thrown) {
-      work.failed(thrown);
+      const gone = isGone(thrown);
+      if (gone && !isSuspicious(thrown)) await delay(RETRY_START_MS);
+      work.failed(gone ? new Reroute(isSuspicious(thrown)) : thrown);
     }
+  }
+
+  #count(
+    { model, version }: { model: string; version: string },
+    items: number,
+    { copyMs, computeMs }: Pick<LaneRun, 'copyMs' | 'computeMs'>,
+  ): void {
+    this.deps.onExecution({ model, version, items, copyMs, computeMs });
+  }
+}
+
+/** Some items of a request have run; answers it where they were the last. */
+function settle(work: Work, from: number, count: number, run: LaneRun, startedAt: number): void {
+  if (!work.progress.end(from, count, run, startedAt)) return;
+  try {
+    const whole = work.progress.join(work.axes);
+    work.done({ lane: work.padded ? 'padded' : 'ready', run: whole, startedAt: work.progress.startedAt ?? startedAt });
+  } catch (thrown) {
+    work.failed(thrown);
   }
 }
 

@@ -1,3 +1,4 @@
+import { firstOfCover } from '@warmlane/lanes';
 import type { ReadyLane } from '../ports.js';
 
 interface Entry {
@@ -6,13 +7,18 @@ interface Entry {
   whenIdle: (() => void)[];
 }
 
-/** Model, version and shape of a request in one text. */
-export function laneKey(of: { model: string; version: string; shapeKey: string }): string {
-  return `${of.model}/${of.version}/${of.shapeKey}`;
+/** Model, version and shape class in one text. */
+export function classKey(of: { model: string; version: string; class: string }): string {
+  return `${of.model}/${of.version}/${of.class}`;
+}
+
+/** Items that a lane takes in one run. */
+export function sizeOf(lane: ReadyLane): number {
+  return lane.batch?.size ?? 1;
 }
 
 /**
- * The lanes that serve now, by id and by shape, and what runs on each. A lane that comes back after its runtime died has
+ * The lanes that serve now, by id and by class, and what runs on each. A lane that comes back after its runtime died has
  * its old id and is another entry: what ends late counts for the life in which it began.
  */
 export class LaneIndex {
@@ -23,7 +29,7 @@ export class LaneIndex {
     void this.remove(lane.id);
     const entry = { lane, running: 0, whenIdle: [] };
     this.#byId.set(lane.id, entry);
-    const key = laneKey(lane);
+    const key = classKey(lane);
     this.#byKey.set(key, [...(this.#byKey.get(key) ?? []), entry]);
   }
 
@@ -32,7 +38,7 @@ export class LaneIndex {
     const entry = this.#byId.get(id);
     if (entry === undefined) return Promise.resolve();
     this.#byId.delete(id);
-    const key = laneKey(entry.lane);
+    const key = classKey(entry.lane);
     const rest = (this.#byKey.get(key) ?? []).filter((other) => other !== entry);
     if (rest.length === 0) this.#byKey.delete(key);
     else this.#byKey.set(key, rest);
@@ -51,15 +57,36 @@ export class LaneIndex {
     return this.#byId.get(lane.id)?.lane === lane;
   }
 
-  has(key: string): boolean {
-    return this.#byKey.has(key);
+  /** True where a lane of the class serves; with `padded` one to whose shape requests may be padded. */
+  serves(key: string, padded: boolean): boolean {
+    return this.#of(key, padded).length > 0;
   }
 
-  /** The least busy lane of a shape, or null. */
-  pick(key: string): ReadyLane | null {
-    let best: Entry | null = null;
-    for (const entry of this.#byKey.get(key) ?? []) if (best === null || entry.running < best.running) best = entry;
-    return best?.lane ?? null;
+  /** Items of the largest batch of all lanes; 1 without any. */
+  get largestBatch(): number {
+    let largest = 1;
+    for (const { lane } of this.#byId.values()) largest = Math.max(largest, sizeOf(lane));
+    return largest;
+  }
+
+  /**
+   * The lane that is to run next where so many items of a class wait: the first of the cheapest cover by the lanes' own
+   * records, of several of its size the least busy. null where none serves.
+   */
+  pick(key: string, items: number, padded: boolean): ReadyLane | null {
+    const bySize = new Map<number, Entry>();
+    for (const entry of this.#of(key, padded)) {
+      const size = sizeOf(entry.lane);
+      const known = bySize.get(size);
+      if (known === undefined || entry.running < known.running) bySize.set(size, entry);
+    }
+    const lanes = [...bySize.values()].map(({ lane }) => lane);
+    if (lanes.length === 1) return lanes[0] ?? null;
+    const first = firstOfCover(
+      lanes.map((lane) => ({ size: sizeOf(lane), costMs: lane.p50Ms })),
+      items,
+    );
+    return first === null ? null : (lanes[first] ?? null);
   }
 
   /** Counts a run on a lane that serves; call what it returns when the run has ended. */
@@ -71,5 +98,10 @@ export class LaneIndex {
       entry.running -= 1;
       if (entry.running === 0) for (const resolve of entry.whenIdle.splice(0)) resolve();
     };
+  }
+
+  #of(key: string, padded: boolean): Entry[] {
+    const all = this.#byKey.get(key) ?? [];
+    return padded ? all.filter(({ lane }) => lane.pad !== null) : all;
   }
 }

@@ -27,8 +27,10 @@ function device() {
   return { begun, run, end: () => ends.shift()?.() };
 }
 
-function pumpOf(depth: number, run: (work: Item) => Promise<void>, now = () => 0): Pump<Item> {
-  return new Pump({ depth, aheadBelowMs: 2, costMs: (work) => work.costMs, now, run });
+function pumpOf(depth: number, run: (work: Item) => Promise<void>, now = () => 0): Pump<Item, Item> {
+  const plan = ([work]: readonly Item[]) =>
+    work === undefined ? { run: null, taken: [] } : { run: work, taken: [work] };
+  return new Pump({ depth, aheadBelowMs: 2, costMs: (work) => work.costMs, now, plan, run });
 }
 
 describe('Pump', () => {
@@ -60,6 +62,32 @@ describe('Pump', () => {
     expect(begun).toEqual(['long']);
     end();
     await vi.waitFor(() => expect(begun).toEqual(['long', 'urgent', 'patient']));
+  });
+
+  it('runs together what gathered while the device was busy, and goes on after a turn that runs nothing', async () => {
+    const begun: string[][] = [];
+    const ends: (() => void)[] = [];
+    const pump = new Pump<Item, Item[]>({
+      depth: 1,
+      aheadBelowMs: 0,
+      costMs: () => 1,
+      now: () => 0,
+      plan: (waiting) => {
+        const bad = waiting.filter(({ id }) => id.startsWith('bad'));
+        if (bad.length > 0) return { run: null, taken: bad };
+        return { run: waiting.slice(0, 3), taken: waiting.slice(0, 2) };
+      },
+      run: (batch) => {
+        begun.push(batch.map(({ id }) => id));
+        return new Promise<void>((resolve) => ends.push(resolve));
+      },
+    });
+    for (const id of ['first', 'bad', 'a', 'b', 'c', 'bad too']) pump.add(item(id));
+    expect(begun).toEqual([['first']]);
+    ends.shift()?.();
+    // The third of a run stays where it is: only a part of it was taken.
+    await vi.waitFor(() => expect(begun).toEqual([['first'], ['a', 'b', 'c']]));
+    expect(pump.waiting).toBe(1);
   });
 
   it('gives back what is expired or matches, but nothing that has begun', () => {

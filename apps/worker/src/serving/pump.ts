@@ -1,6 +1,14 @@
 import { DeadlineQueue, type Scheduled } from '@warmlane/lanes';
 
-export interface PumpOptions<T> {
+/** What is run next. */
+export interface Turn<T, R> {
+  /** null: nothing of what waits can run. */
+  run: R | null;
+  /** What leaves the queue: settled, or wholly in the run. One of both must be there. */
+  taken: readonly T[];
+}
+
+export interface PumpOptions<T, R> {
   /** Runs under way at most. */
   depth: number;
   /**
@@ -9,22 +17,24 @@ export interface PumpOptions<T> {
    */
   aheadBelowMs: number;
   /** What a run will take, ms, as far as it is known. */
-  costMs: (work: T) => number;
+  costMs: (run: R) => number;
   now: () => number;
-  /** Must not reject: it settles the work's own promise. */
-  run: (work: T) => Promise<void>;
+  /** The class has its turn: what of its waiting work runs, most urgent first. */
+  plan: (waiting: readonly T[]) => Turn<T, R>;
+  /** Must not reject: it settles the work's own promises. */
+  run: (run: R) => Promise<void>;
 }
 
 /**
- * Runs work on one device in the scheduler's order. It gathers while the device is busy: what runs next is chosen when a
- * place is free, not when the work arrives.
+ * Runs work on one device in the scheduler's order. It gathers while the device is busy: what runs next, and together, is
+ * chosen when a place is free, not when the work arrives.
  */
-export class Pump<T extends Scheduled> {
+export class Pump<T extends Scheduled, R> {
   readonly #queue = new DeadlineQueue<T>();
   #running = 0;
   #costMs = 0;
 
-  constructor(private readonly options: PumpOptions<T>) {}
+  constructor(private readonly options: PumpOptions<T, R>) {}
 
   get waiting(): number {
     return this.#queue.size;
@@ -52,20 +62,25 @@ export class Pump<T extends Scheduled> {
 
   #turn(): void {
     while (this.#free) {
-      const work = this.#queue.take(this.options.now());
-      if (work === null) return;
-      void this.#start(work);
+      const chosen: R[] = [];
+      const name = this.#queue.takeFrom(this.options.now(), (waiting) => {
+        const { run, taken } = this.options.plan(waiting);
+        if (run !== null) chosen.push(run);
+        return taken;
+      });
+      if (name === null) return;
+      for (const run of chosen) void this.#start(name, run);
     }
   }
 
-  async #start(work: T): Promise<void> {
-    const costMs = this.options.costMs(work);
+  async #start(name: string, run: R): Promise<void> {
+    const costMs = this.options.costMs(run);
     this.#running += 1;
     this.#costMs += costMs;
-    await this.options.run(work);
+    await this.options.run(run);
     this.#running -= 1;
     this.#costMs = this.#running === 0 ? 0 : this.#costMs - costMs;
-    this.#queue.ended(work.class, this.options.now());
+    this.#queue.ended(name, this.options.now());
     this.#turn();
   }
 }

@@ -1,5 +1,5 @@
 import { type AnswerHead, type ClassJob, classJobSchema, type NamedTensor, WarmlaneError } from '@warmlane/contracts';
-import type { BlobStore, RedisClock, ReplyStore, StatsStore } from '@warmlane/redis';
+import type { BlobStore, RedisClock, ReplyStore } from '@warmlane/redis';
 import { type Job, UnrecoverableError } from 'bullmq';
 import type { Logger } from 'pino';
 import type { Executor } from './executor.js';
@@ -22,7 +22,6 @@ export class RequestHandler {
       replies: ReplyStore;
       blobs: BlobStore;
       executor: Executor;
-      stats: StatsStore;
       log: Logger;
     },
   ) {}
@@ -52,25 +51,20 @@ export class RequestHandler {
       const loadingAt = performance.now();
       const inputs = await loadInputs(request, this.deps.blobs);
       const loadMs = performance.now() - loadingAt;
-      const { lane, run, startedAt } = await this.deps.executor.execute(request, inputs, arrivedAt, again);
+      const { lane, items, run, startedAt } = await this.deps.executor.execute(request, inputs, arrivedAt, again);
       const timing = {
         queueMs,
         gatherMs: Math.max(0, startedAt - arrivedAt - loadMs),
         copyMs: loadMs + run.copyMs,
         computeMs: run.computeMs,
       };
-      this.deps.stats.execution(request.model, request.version, {
-        batchSize: 1,
-        computeInputNs: timing.copyMs * 1e6,
-        computeInferNs: run.computeMs * 1e6,
-        computeOutputNs: 0,
-      });
       const outputs = await this.#store(request, run.outputs);
       return {
         head: {
           ok: true,
           lane,
           shapeKey: request.shapeKey,
+          items,
           worker: this.deps.worker,
           timing,
           outputs: outputs.described,

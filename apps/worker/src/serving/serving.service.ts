@@ -53,14 +53,25 @@ export class ServingService implements LaneListener {
   constructor(private readonly deps: ServingDeps) {
     const { worker, redis, clock, lanes, log, options } = deps;
     this.#ledger = new CreditLedger(deviceCredit(options.largestBatch));
-    this.#executor = new Executor(lanes, clock, new Suspects(redis), options);
+    this.#executor = new Executor({
+      port: lanes,
+      clock,
+      suspects: new Suspects(redis),
+      options,
+      onExecution: ({ model, version, items, copyMs, computeMs }) =>
+        deps.stats.execution(model, version, {
+          batchSize: items,
+          computeInputNs: copyMs * 1e6,
+          computeInferNs: computeMs * 1e6,
+          computeOutputNs: 0,
+        }),
+    });
     const handler = new RequestHandler({
       worker,
       clock,
       replies: deps.replies,
       blobs: deps.blobs,
       executor: this.#executor,
-      stats: deps.stats,
       log,
     });
     this.#subscriptions = new Subscriptions({
@@ -96,6 +107,7 @@ export class ServingService implements LaneListener {
 
   async laneReady(lane: ReadyLane): Promise<void> {
     this.#executor.addLane(lane);
+    this.#setCredit();
     await this.#subscriptions.addLane(queueOf(lane), lane.id);
   }
 
@@ -103,12 +115,14 @@ export class ServingService implements LaneListener {
     let idle = Promise.resolve();
     await this.#subscriptions.removeLane(queueOf(lane), lane.id, () => {
       idle = this.#executor.removeLane(lane.id);
+      this.#setCredit();
     });
     await idle;
   }
 
   laneGone(lane: ReadyLane): void {
     void this.#executor.removeLane(lane.id);
+    this.#setCredit();
     this.#subscriptions.demote(queueOf(lane), lane.id);
   }
 
@@ -117,6 +131,7 @@ export class ServingService implements LaneListener {
   }
 
   async modelHeld(model: HeldModel): Promise<void> {
+    this.#executor.hold(model);
     this.#adoption.add(model);
     await this.#subscriptions.addFallback(coldQueueName(model.name, model.version));
   }
@@ -126,6 +141,7 @@ export class ServingService implements LaneListener {
       this.#adoption.drop(model),
       this.#subscriptions.removeFallback(coldQueueName(model.name, model.version)),
     ]);
+    this.#executor.drop(model);
   }
 
   /**
@@ -154,6 +170,12 @@ export class ServingService implements LaneListener {
         'closed before every request was answered; others will run them again',
       );
     }
+  }
+
+  /** The next batch is to be fetched while one runs. */
+  #setCredit(): void {
+    const { largestBatch } = this.deps.options;
+    this.#ledger.setTotal(deviceCredit(Math.max(largestBatch, this.#executor.largestBatch)));
   }
 
   #every(ms: number, run: () => void): void {

@@ -48,7 +48,7 @@ export interface ServingOptions {
   laneLimitMs: number;
   /** Limit of a run on the fallback, whose time nobody knows beforehand, ms. */
   fallbackLimitMs: number;
-  /** Largest batch of the lanes: the credit follows from it. */
+  /** The credit is as for lanes of at least this batch. */
   largestBatch: number;
 }
 

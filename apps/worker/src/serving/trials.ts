@@ -21,13 +21,13 @@ export class Trials {
   ) {}
 
   /** Rejects with `poison`, `deadline-exceeded`, or what the run failed with. */
-  run(request: ClassJob, inputs: NamedTensor[]): Promise<Served> {
+  run(request: ClassJob, inputs: NamedTensor[]): Promise<Omit<Served, 'items'>> {
     const result = this.#last.then(() => this.#alone(request, inputs));
     this.#last = result.catch(() => undefined);
     return result;
   }
 
-  async #alone(request: ClassJob, inputs: NamedTensor[]): Promise<Served> {
+  async #alone(request: ClassJob, inputs: NamedTensor[]): Promise<Omit<Served, 'items'>> {
     let deaths = (await this.suspects.deaths(request.request)) ?? 0;
     for (;;) {
       if (deaths >= DEATHS_TO_POISON) {

@@ -1,11 +1,21 @@
-import { type ClassJob, type LaneRun, type NamedTensor, WarmlaneError } from '@warmlane/contracts';
+import {
+  type BatchAxes,
+  type ClassJob,
+  type LaneRun,
+  type LaneServed,
+  type NamedTensor,
+  WarmlaneError,
+} from '@warmlane/contracts';
 import type { Scheduled } from '@warmlane/lanes';
+import type { Progress } from './progress.js';
 
 /** How a request was served. */
 export interface Served {
-  lane: 'ready' | 'cold';
+  lane: LaneServed;
+  /** Size of its batch axis; 1 where the model has none. */
+  items: number;
   run: LaneRun;
-  /** When the run that succeeded began, Redis TIME in ms. */
+  /** When the run that succeeded began, Redis TIME in ms; of several the first. */
   startedAt: number;
 }
 
@@ -13,8 +23,20 @@ export interface Served {
 export interface Work extends Scheduled {
   readonly request: ClassJob;
   readonly inputs: NamedTensor[];
-  /** Which lane can serve it: see `laneKey`. */
+  /** Which lanes can serve it: see `classKey`. */
   readonly key: string;
+  /** Where its items lie; null: it is one item. */
+  readonly axes: BatchAxes | null;
+  /** Size of its batch axis. */
+  readonly items: number;
+  /** Its inputs are padded to the lane's shape. */
+  readonly padded: boolean;
+  /** Requests share a run only where this is equal: what their inputs without a batch axis hold. */
+  readonly shared: string;
+  /** It shares its runs with nobody: a run that it shared failed. */
+  readonly alone: boolean;
+  /** Its items that have begun and ended. */
+  readonly progress: Progress;
   /** Settles the run that it waits for. */
   readonly done: (served: Served) => void;
   readonly failed: (reason: unknown) => void;
@@ -22,8 +44,14 @@ export interface Work extends Scheduled {
 
 /** The work is to be routed again: its lane went, or one appeared, or the process died that it was in. */
 export class Reroute extends Error {
-  /** @param suspect the work may be what the process died of */
-  constructor(readonly suspect: boolean) {
+  /**
+   * @param suspect the work may be what the process died of
+   * @param alone a run that it shared failed: it must not share the next one
+   */
+  constructor(
+    readonly suspect: boolean,
+    readonly alone = false,
+  ) {
     super('to be routed again');
   }
 }

@@ -17,6 +17,25 @@ describe('deviceCredit', () => {
 });
 
 describe('CreditLedger', () => {
+  it('follows the largest batch: more at once, less as jobs end', () => {
+    const ledger = new CreditLedger(2);
+    ledger.open('a', false);
+    const fetch = () => ledger.started('a', 10);
+    for (let at = 0; at < 3; at += 1) fetch();
+    expect(ledger.concurrency('a')).toBe(3);
+    ledger.setTotal(10);
+    fetch();
+    for (let at = 4; at < 11; at += 1) fetch();
+    expect(ledger.concurrency('a')).toBe(11);
+    ledger.setTotal(4);
+    for (let at = 0; at < 20; at += 1) {
+      ledger.settled('a');
+      if (ledger.active < ledger.concurrency('a')) fetch();
+      ledger.rebalance();
+    }
+    expect(ledger.concurrency('a')).toBeLessThanOrEqual(5);
+  });
+
   it('leaves a class at one job while nothing waits', () => {
     const ledger = opened(10, 'a');
     expect(ledger.started('a', 0.5)).toBe(1);

@@ -34,8 +34,18 @@ export class CreditLedger {
   private readonly accounts = new Map<string, Account>();
   private most = 0;
 
-  /** @param total credit beyond the one job per class; see {@link deviceCredit} */
-  constructor(readonly total: number) {}
+  /** @param credit beyond the one job per class; see {@link deviceCredit} */
+  constructor(private credit: number) {}
+
+  /** Credit beyond the one job per class. */
+  get total(): number {
+    return this.credit;
+  }
+
+  /** The largest batch changed. Where less is left than is granted, {@link rebalance} takes it back step by step. */
+  setTotal(credit: number): void {
+    this.credit = credit;
+  }
 
   /** The most jobs that were active at one time. */
   get maxActive(): number {
@@ -132,6 +142,10 @@ export class CreditLedger {
       const floor = saturated ? 1 : account.active + 1;
       set(name, account, Math.min(account.concurrency, Math.max(used, floor)));
       account.peak = account.active;
+    }
+    for (const [name, account] of this.accounts) {
+      if (this.used <= this.total) break;
+      if (account.concurrency > 1 && account.active >= account.concurrency) set(name, account, account.concurrency - 1);
     }
     const hungry = [...this.accounts].filter(([, account]) => account.hungry);
     if (hungry.length === 0) return changed;

@@ -28,6 +28,28 @@ describe('DeadlineQueue', () => {
     expect(queue.size).toBe(0);
   });
 
+  it('gives a class its turn with all of its items, and takes out those that are named', () => {
+    const queue = new DeadlineQueue<Scheduled & { id: string }>();
+    for (const [id, deadlineAt] of [
+      ['c', 900],
+      ['a', 300],
+      ['b', 600],
+    ] as const) {
+      queue.add({ ...job({ class: 'x', deadlineAt }), id }, 0);
+    }
+    queue.add({ ...job({ class: 'y', deadlineAt: 400 }), id: 'other' }, 0);
+    const seen: string[][] = [];
+    const first = queue.takeFrom(1, (items) => {
+      seen.push(items.map(({ id }) => id));
+      return items.filter(({ id }) => id !== 'b');
+    });
+    expect([first, seen, queue.size]).toEqual(['x', [['a', 'b', 'c']], 2]);
+    // Nothing of a class may be taken out: its turn was now all the same.
+    expect(queue.takeFrom(2, () => [])).toBe('y');
+    expect([queue.take(1_000)?.id, queue.take(1_000)?.id]).toEqual(['b', 'other']);
+    expect(queue.takeFrom(3, (items) => items)).toBeNull();
+  });
+
   it('takes the earliest deadline over classes', () => {
     const queue = new DeadlineQueue<Scheduled>();
     queue.add(job({ class: 'a', deadlineAt: 900 }), 0);

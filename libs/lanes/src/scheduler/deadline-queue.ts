@@ -65,6 +65,19 @@ export class DeadlineQueue<T extends Scheduled> {
 
   /** The next item to run, or null. An item past its deadline comes out like any other: the caller looks. */
   take(now: number): T | null {
+    let taken: T | null = null;
+    this.takeFrom(now, ([head]) => {
+      taken = head ?? null;
+      return head === undefined ? [] : [head];
+    });
+    return taken;
+  }
+
+  /**
+   * The turn of a class: `choose` is given its items, most urgent first, and names those that are taken out; what it
+   * leaves keeps its place. @returns the class, or null where nothing waits
+   */
+  takeFrom(now: number, choose: (items: readonly T[]) => readonly T[]): string | null {
     let best: string | null = null;
     let bestScore = Number.POSITIVE_INFINITY;
     for (const [name, line] of this.lines) {
@@ -79,12 +92,17 @@ export class DeadlineQueue<T extends Scheduled> {
       }
     }
     const line = best === null ? undefined : this.lines.get(best);
-    const taken = line?.entries.shift();
-    if (best === null || line === undefined || taken === undefined) return null;
+    if (best === null || line === undefined) return null;
+    const taken = new Set(choose(line.entries.map(({ item }) => item)));
+    const before = line.entries.length;
+    for (let at = before - 1; at >= 0; at -= 1) {
+      const item = line.entries[at]?.item;
+      if (item !== undefined && taken.has(item)) line.entries.splice(at, 1);
+    }
+    this.count -= before - line.entries.length;
     if (line.entries.length === 0) this.lines.delete(best);
     line.waitingSince = now;
-    this.count -= 1;
-    return taken.item;
+    return best;
   }
 
   /** What was taken of a class has run: its next turn is counted from now. */

@@ -1,4 +1,10 @@
-import { type ModelDoc, type ModelMetadata, WarmlaneError } from '@warmlane/contracts';
+import {
+  type ModelDoc,
+  type ModelMetadata,
+  type ServingRules,
+  servingRulesOf,
+  WarmlaneError,
+} from '@warmlane/contracts';
 import { chooseDefaultVersion, type ModelStore } from '@warmlane/redis';
 
 /** A model version that can be asked for answers: its metadata is there. */
@@ -6,6 +12,8 @@ export interface ServableModel {
   name: string;
   version: string;
   metadata: ModelMetadata;
+  /** What serves its requests beside lanes of their exact shape. */
+  rules: ServingRules;
 }
 
 /** A document is used this long without a look ... */
@@ -81,7 +89,8 @@ async function findServable(models: ModelStore, name: string, version: string | 
       doc.state === 'UNLOADED' ? 'Load it over the repository API first.' : 'See GET /v1/models for its state.',
     );
   }
-  return { name: doc.name, version: doc.version, metadata: doc.metadata };
+  const { metadata } = doc;
+  return { name: doc.name, version: doc.version, metadata, rules: servingRulesOf(metadata, doc.config) };
 }
 
 /** A registered model version, in whatever state. Rejects `unknown-model` or `unknown-version`. */

@@ -12,6 +12,7 @@ import {
 import {
   type Answer,
   BlobStore,
+  ClassStore,
   Holders,
   Liveness,
   ModelStore,
@@ -32,6 +33,7 @@ import { InputBlobs } from './input-blobs.js';
 import { ModelCache, type ServableModel } from './model-cache.js';
 import { Patience } from './patience.js';
 import { PendingRequests } from './pending.js';
+import { RouteChoice } from './route-choice.js';
 import { RouteTable } from './route-table.js';
 import type { Submission } from './submission.js';
 import { type Submitted, Submitter } from './submitter.js';
@@ -58,6 +60,8 @@ export interface InferAnswer {
   lane: LaneServed;
   /** The request's own key. */
   shapeKey: string;
+  /** Size of its batch axis; 1 where the model has none. */
+  items: number;
   /** Who served it. */
   worker: string;
   timing: Timing;
@@ -114,7 +118,7 @@ export class Producer {
       onError: (queue, error) => logger?.warn({ queue, error: error.message }, 'a queue reports an error'),
     });
     this.#models = new ModelCache(new ModelStore(redis));
-    this.#routes = new RouteTable(new Holders(redis, this.#liveness), this.#liveness);
+    this.#routes = new RouteTable(new Holders(redis, this.#liveness), this.#liveness, new ClassStore(redis));
     const near = options.sameRedis ? new BlobStore(redis, redis, budget) : null;
     this.#watch = new HolderWatch(
       this.#liveness,
@@ -127,7 +131,7 @@ export class Producer {
       clock: this.#clock,
       patience: new Patience(redis),
       models: this.#models,
-      routes: this.#routes,
+      routes: new RouteChoice(this.#routes),
       queues: this.#queues,
       limits: new ClassLimits(options.classLimit ?? CLASS_LIMIT),
       blobs: new InputBlobs(near, this.#blobs, (error) =>
@@ -185,6 +189,7 @@ export class Producer {
       version,
       lane: head.lane,
       shapeKey: head.shapeKey,
+      items: head.items ?? 1,
       worker: head.worker,
       timing: { ...head.timing, totalMs: performance.now() - startedAt },
       outputs,

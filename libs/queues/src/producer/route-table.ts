@@ -1,4 +1,4 @@
-import { classQueueName, coldQueueName, type Holders, type Liveness } from '@warmlane/redis';
+import { type ClassStore, classQueueName, coldQueueName, type Holders, type Liveness } from '@warmlane/redis';
 
 /** Where a request of one class goes, and which workers were live when that was decided. */
 export interface Route {
@@ -16,6 +16,13 @@ const USABLE_MS = 200;
 /** Classes are as unbounded as shapes are; past this many the table starts anew. */
 const MAX_ROUTES = 10_000;
 
+interface Wanted {
+  model: string;
+  version: string;
+  shapeClass: string;
+  padding: string | null;
+}
+
 interface Entry {
   route: Route | null;
   at: number;
@@ -30,15 +37,20 @@ export class RouteTable {
   constructor(
     private readonly holders: Holders,
     private readonly liveness: Liveness,
+    private readonly classes: ClassStore,
   ) {}
 
-  /** The route at once where it is known, else the promise of it. */
-  route(model: string, version: string, shapeClass: string): Route | Promise<Route> {
-    const id = `${model}/${version}/${shapeClass}`;
+  /**
+   * The route at once where it is known, else the promise of it.
+   *
+   * @param padding the rules by which the request would be padded to the class: it is cold while no lane has proven them
+   */
+  route(model: string, version: string, shapeClass: string, padding: string | null): Route | Promise<Route> {
+    const id = `${model}/${version}/${shapeClass}/${padding ?? ''}`;
     const entry = this.#entry(id);
     const age = entry.at < this.#validFrom ? Number.POSITIVE_INFINITY : performance.now() - entry.at;
     if (entry.route !== null && age < FRESH_MS) return entry.route;
-    entry.looking ??= this.#look(entry, model, version, shapeClass);
+    entry.looking ??= this.#look(entry, { model, version, shapeClass, padding });
     if (entry.route === null || age >= USABLE_MS) return entry.looking;
     // Its failure is met by the first request that has to wait for it.
     entry.looking.catch(() => undefined);
@@ -64,11 +76,15 @@ export class RouteTable {
     return entry;
   }
 
-  async #look(entry: Entry, model: string, version: string, shapeClass: string): Promise<Route> {
+  async #look(entry: Entry, { model, version, shapeClass, padding }: Wanted): Promise<Route> {
     const startedAt = performance.now();
     try {
-      const [holders, live] = await Promise.all([this.holders.of(model, version, shapeClass), this.liveness.live()]);
-      const cold = holders.length === 0;
+      const [holders, live, proven] = await Promise.all([
+        this.holders.of(model, version, shapeClass),
+        this.liveness.live(),
+        padding === null ? null : this.classes.padding(model, version, shapeClass),
+      ]);
+      const cold = holders.length === 0 || proven !== padding;
       const queue = cold ? coldQueueName(model, version) : classQueueName(model, version, shapeClass);
       entry.route = { queue, cold, live };
       entry.at = startedAt;

@@ -8,7 +8,8 @@ import { bytesOf, fitInline, type InputTensor, inlineInputs, type StoredInputs, 
 import type { ModelCache, ServableModel } from './model-cache.js';
 import type { Patience } from './patience.js';
 import type { Pending, PendingRequests } from './pending.js';
-import type { Route, RouteTable } from './route-table.js';
+import type { RouteChoice } from './route-choice.js';
+import type { Route } from './route-table.js';
 import { checkSubmission, repeatOf, type Submission } from './submission.js';
 
 const JOB_NAME = 'infer';
@@ -19,7 +20,7 @@ export interface SubmitterDeps {
   clock: RedisClock;
   patience: Patience;
   models: ModelCache;
-  routes: RouteTable;
+  routes: RouteChoice;
   queues: QueueCache<ClassJob>;
   limits: ClassLimits;
   blobs: InputBlobs;
@@ -67,12 +68,11 @@ export class Submitter {
     const { key, inputs } = checkSubmission(model.metadata, submission.inputs);
     const outputs = checkOutputs(model.metadata, submission.outputs);
     const { resume } = submission;
-    // Without a batch axis, which a model declares in its yaml, the shape class is the shape key itself.
     const looked =
       resume === null || resume.queue === null
-        ? routes.route(model.name, model.version, key)
-        : routes.pinned(resume.queue);
-    const route = looked instanceof Promise ? await patience.within(looked) : looked;
+        ? routes.choose(model, key, inputs)
+        : routes.pinned(model, key, inputs, resume.queue);
+    const { route, served } = looked instanceof Promise ? await patience.within(looked) : looked;
     const now = clock.now();
     const deadlineAt = resume?.deadlineAt ?? now + submission.deadlineMs;
     if (deadlineAt <= now) throw deadlineExceeded();
@@ -101,6 +101,7 @@ export class Submitter {
         model: model.name,
         version: model.version,
         shapeKey: key,
+        ...(served !== null && served.shapeClass !== key ? served : {}),
         inputs: stored.tensors,
         outputs,
         deadlineAt,
