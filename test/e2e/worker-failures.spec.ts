@@ -23,8 +23,10 @@ describe('what cannot be loaded or warmed', () => {
     await rig.addModel('corrupt', { bytes: Buffer.from('not an onnx file'), yaml });
     await rig.addModel('empty', { bytes: Buffer.alloc(0), yaml });
     await rig.addModel('lacking', { bytes: externalDataModel('weights.bin').model, yaml: '' });
-    await rig.addModel('batched', { yaml: `${yaml}batch: { axis: { x: 0 }, sizes: [1, 2] }\n` });
-    await rig.addModel('padded', { yaml: `${yaml}pad: { x: { axis: 3, to: [192] } }\n` });
+    await rig.addModel('batched', { yaml: `${yaml}batch: { axis: { x: 1 }, sizes: [1, 2] }\n` });
+    await rig.addModel('padded', {
+      yaml: `${yaml}pad: { x: { axis: 3, to: [192], outputs: { y: { axis: 1, crop: eval(d) } } } }\n`,
+    });
     await rig.addModel('tuned', { yaml: `${yaml}tune: true\n` });
     await rig.addModel('misspelt', { yaml: `${yaml}options: { cudnn_conv_algo_serch: HEURISTIC }\n` });
     await rig.addModel('disagreeing', { yaml: 'shapes: ["x:float32[1,4,48,192]"]\n' });
@@ -37,8 +39,8 @@ describe('what cannot be loaded or warmed', () => {
       corrupt: /protobuf|parsing|INVALID/i,
       empty: /./,
       lacking: /weights\.bin/,
-      batched: /^not-supported: warmlane\.yaml: 'batch' is not supported/,
-      padded: /^not-supported: warmlane\.yaml: 'pad' is not supported/,
+      batched: /^batch: axis 1 of 'x' is no free dimension/,
+      padded: /^pad: the model has no output 'y'/,
       tuned: /^not-supported: warmlane\.yaml: 'tune: true' is not supported/,
       misspelt: /cudnn_conv_algo_search/,
       disagreeing: /shapes: 'x:float32\[1,4,48,192\]'.*dimension 1 is 4, expected 3/,

@@ -11,11 +11,13 @@ import {
   type WarmRecord,
 } from '@warmlane/contracts';
 import { ProcessAdapter } from '../../apps/worker/src/children/process-adapter.js';
+import { BatchProver } from '../../apps/worker/src/lanes/batch-proof.js';
 import { Lane } from '../../apps/worker/src/lanes/lane.js';
 import type { LaneHost } from '../../apps/worker/src/lanes/lane-calls.js';
 import { LaneRegistry } from '../../apps/worker/src/lanes/lane-registry.js';
 import { laneSpecOf } from '../../apps/worker/src/lanes/lane-spec.js';
 import { LaneWarmer } from '../../apps/worker/src/lanes/lane-warmer.js';
+import { PadProver } from '../../apps/worker/src/lanes/pad-proof.js';
 import { Revisitor } from '../../apps/worker/src/lanes/revisit.js';
 import { Verifier } from '../../apps/worker/src/lanes/verifier.js';
 import type { HeldVersion } from '../../apps/worker/src/models/held-version.js';
@@ -96,6 +98,8 @@ export class WarmerRig implements AsyncDisposable {
       this.host,
       { openStep: () => Promise.resolve(), closeStep: () => Promise.resolve(), move: () => Promise.resolve() },
       this.verifier,
+      new BatchProver(this.verifier),
+      new PadProver(this.verifier),
       new Revisitor(this.host, this.registry, this.verifier, noPlan),
       { learn: () => Promise.resolve(), weightsFolder: () => undefined },
       { runs: 0 },

@@ -236,3 +236,38 @@ export function bfloat16BranchModel(): Uint8Array {
     initializers: [factor('two', 0x4000), factor('half', 0x3f00)],
   });
 }
+
+/** x float32 [N,4,W] -> softmax over W -> y: every value depends on all of its row. */
+export function softmaxModel(): Uint8Array {
+  return model({
+    name: 'softmax',
+    nodes: [{ op: 'Softmax', inputs: ['x'], outputs: ['y'], attributes: { axis: { int: 2 } } }],
+    inputs: same(['x'], 'float32', ['N', 4, 'W']),
+    outputs: same(['y'], 'float32', ['N', 4, 'W']),
+  });
+}
+
+/** x float32 [N,4] -> x less the mean over the batch -> y: the items of a batch are not computed each by itself. */
+export function centredModel(): Uint8Array {
+  return model({
+    name: 'centred',
+    nodes: [
+      { op: 'ReduceMean', inputs: ['x'], outputs: ['mean'], attributes: { axes: { ints: [0] } } },
+      { op: 'Sub', inputs: ['x', 'mean'], outputs: ['y'] },
+    ],
+    inputs: same(['x'], 'float32', ['N', 4]),
+    outputs: same(['y'], 'float32', ['N', 4]),
+  });
+}
+
+/** ids int64 [N,2] -> rows of a table [10,4] -> y float32 [N,2,4]; row n holds 10n to 10n + 3. Other ids make it fail. */
+export function gatherModel(): Uint8Array {
+  const table = Float32Array.from({ length: 40 }, (_, at) => Math.floor(at / 4) * 10 + (at % 4));
+  return model({
+    name: 'gather',
+    nodes: [{ op: 'Gather', inputs: ['table', 'ids'], outputs: ['y'] }],
+    inputs: same(['ids'], 'int64', ['N', 2]),
+    outputs: same(['y'], 'float32', ['N', 2, 4]),
+    initializers: [tensor('table', 'float32', [10, 4], bytesOf(table))],
+  });
+}

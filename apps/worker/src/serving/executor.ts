@@ -246,13 +246,7 @@ export class Executor {
       const run = await port.fallbackRun(model, version, work.inputs, outputs, { timeoutMs: options.fallbackLimitMs });
       const items = this.#places.itemsOf(work.request, work.inputs);
       this.#count({ model, version }, items, run);
-      work.done({
-        items: work.items,
-        lane: 'cold',
-        items,
-        run,
-        startedAt,
-      });
+      work.done({ lane: 'cold', items, run, startedAt });
     } catch (thrown) {
       const gone = isGone(thrown);
       if (gone && !isSuspicious(thrown)) await delay(RETRY_START_MS);
@@ -274,7 +268,8 @@ function settle(work: Work, from: number, count: number, run: LaneRun, startedAt
   if (!work.progress.end(from, count, run, startedAt)) return;
   try {
     const whole = work.progress.join(work.axes);
-    work.done({ lane: work.padded ? 'padded' : 'ready', run: whole, startedAt: work.progress.startedAt ?? startedAt });
+    const { items, padded, progress } = work;
+    work.done({ lane: padded ? 'padded' : 'ready', items, run: whole, startedAt: progress.startedAt ?? startedAt });
   } catch (thrown) {
     work.failed(thrown);
   }

@@ -1,4 +1,4 @@
-import { type ClassJob, checkOutputs, newId, WarmlaneError } from '@warmlane/contracts';
+import { type ClassJob, checkOutputs, newId, type ServedClass, WarmlaneError } from '@warmlane/contracts';
 import { type Answer, coldQueueName, type RedisClock, type ReplyReader } from '@warmlane/redis';
 import type { QueueCache } from '../queue-cache.js';
 import { BLOB_MARGIN_MS } from '../settings.js';
@@ -46,6 +46,7 @@ interface Routed {
   inputs: InputTensor[];
   outputs: string[];
   route: Route;
+  served: ServedClass | null;
   /** Both Redis TIME in ms. */
   deadlineAt: number;
   now: number;
@@ -81,14 +82,14 @@ export class Submitter {
       resume?.again === true ? () => undefined : this.deps.limits.admit(queues.get(route.queue), bytesOf(inputs));
     try {
       if (resume !== null) await patience.within(resume.onRouted(route.queue, deadlineAt));
-      return await this.#send(submission, { model, key, inputs, outputs, route, deadlineAt, now });
+      return await this.#send(submission, { model, key, inputs, outputs, route, served, deadlineAt, now });
     } finally {
       admitted();
     }
   }
 
   async #send(submission: Submission, routed: Routed): Promise<Submitted> {
-    const { model, key, inputs, outputs, route, deadlineAt, now } = routed;
+    const { model, key, inputs, outputs, route, served, deadlineAt, now } = routed;
     const { resume } = submission;
     const leftMs = deadlineAt - now;
     const stored = await this.#store(inputs, leftMs + BLOB_MARGIN_MS);
