@@ -34,7 +34,7 @@ export class RouteChoice {
   }
 
   async #search(model: ServableModel, classes: readonly ServedClass[]): Promise<Choice> {
-    const looked = await Promise.all(classes.map((one) => this.#routeTo(model, one)));
+    const looked = await Promise.all(classes.map(async (one) => await this.#routeTo(model, one)));
     const found = looked.findIndex((route) => !route.cold);
     const route = looked[Math.max(0, found)];
     if (route === undefined) throw new Error('a request has the class of its own shape at least');
