@@ -22,8 +22,7 @@ export function cpuDevice(): Device {
  * The device that CUDA_VISIBLE_DEVICES names: a number in PCI order, `GPU-<uuid>` or `MIG-<uuid>`. Makes no context.
  * Throws `bad-request` naming what is there.
  */
-export function findGpu(visible: string): Gpu {
-  const gpus = listGpus();
+export function findGpu(visible: string, gpus: readonly Gpu[] = listGpus()): Gpu {
   const found =
     gpus.find((gpu) => gpu.uuid === visible) ??
     gpus.find((gpu) => !/^[0-9]+$/.test(visible) && gpu.uuid.startsWith(visible)) ??

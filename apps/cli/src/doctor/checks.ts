@@ -8,6 +8,7 @@ import {
   type NvidiaDevice,
   runCommand,
 } from '@warmlane/process';
+import { explainMissing } from '../setup/missing-libraries.js';
 import type { OrtProbe } from './ort-probe.schema.js';
 import { probeOrt } from './probe-ort.js';
 
@@ -117,7 +118,9 @@ function checkDevice(devices: readonly NvidiaDevice[]): Check {
 export function checkCuda(ort: OrtProbe, devices: readonly NvidiaDevice[]): Check {
   const { loadable, reason, libraryPath } = ort.cuda;
   const needed = devices.length > 0;
-  const hint = loadable || !needed ? '' : 'install what is named, or run on the CPU: --device cpu';
+  const missing = explainMissing(ort.cuda.missing.filter((library) => !/^libonnxruntime/.test(library)));
+  const install = missing.length === 0 ? 'install what is named' : missing.join('; ');
+  const hint = loadable || !needed ? '' : `${install}, or run on the CPU: --device cpu`;
   const absent = needed ? reason : 'does not load; needed only with an NVIDIA device';
   return { name: 'cuda provider', ok: loadable, needed, found: loadable ? (libraryPath ?? '') : absent, hint };
 }

@@ -9,6 +9,7 @@ import type { OrtProbe } from './ort-probe.schema.js';
 // Argument: the folder of another ONNX Runtime build, or nothing.
 
 const PROVIDER = 'libonnxruntime_providers_cuda.so';
+const CUDNN = 'libcudnn.so.9';
 const SHARED = 'libonnxruntime_providers_shared.so';
 
 function messageOf(error: unknown): string {
@@ -40,16 +41,20 @@ async function probeCuda(libraryPath: string): Promise<OrtProbe['cuda']> {
   const provider = join(folder, PROVIDER);
   if (!existsSync(provider)) {
     const reason =
-      `${PROVIDER} is not beside ${libraryPath}: set ORT_LIB_DIR to the folder of an ONNX Runtime build for CUDA, ` +
-      `or download it: ONNXRUNTIME_NODE_INSTALL=true node node_modules/onnxruntime-node/script/install.js`;
+      `${PROVIDER} is not beside ${libraryPath}: run './warmlane setup cuda', or set ORT_LIB_DIR to the folder of an ` +
+      `ONNX Runtime build for CUDA`;
     return { loadable: false, libraryPath: null, missing: [PROVIDER], reason };
   }
   const problem = dlopenProblem(join(folder, SHARED)) ?? dlopenProblem(provider);
-  if (problem === null) {
+  // The provider itself asks for it only when a convolution wants it.
+  const withoutCudnn = dlopenProblem(CUDNN);
+  if (problem === null && withoutCudnn === null) {
     return { loadable: true, libraryPath: provider, missing: [], reason: '' };
   }
-  const missing = await missingLibraries(provider, problem);
-  const reason = missing.length === 0 ? problem : `${PROVIDER} needs ${missing.join(', ')}, not found by the loader`;
+  const missing = problem === null ? [] : await missingLibraries(provider, problem);
+  if (withoutCudnn !== null) missing.push(CUDNN);
+  const reason =
+    missing.length === 0 ? (problem ?? '') : `${PROVIDER} needs ${missing.join(', ')}, not found by the loader`;
   return { loadable: false, libraryPath: provider, missing, reason };
 }
 

@@ -1,5 +1,5 @@
-import { findNvidiaDevices, freePort, type HttpAddress, isPortFree, printAddress, SetupError } from '@warmlane/process';
-import { type Settings, severalWorkersOnGpu } from '../config/settings.schema.js';
+import { freePort, type HttpAddress, isPortFree, printAddress, SetupError } from '@warmlane/process';
+import type { Settings } from '../config/settings.schema.js';
 import type { Log } from '../log.js';
 import { startApp } from './app-process.js';
 import { childEnv } from './child-env.js';
@@ -8,6 +8,7 @@ import { makeFolder } from './make-folder.js';
 import { findRedis, OwnRedis } from './own-redis.js';
 import { untilLive } from './ready-probe.js';
 import { Supervised } from './supervised.js';
+import { workerDevices } from './worker-devices.js';
 
 // From the request to stop, all counted from there, so that even with everything hanging the whole is gone in 20 s. The API
 // ends its open requests, which the workers still answer meanwhile: 14.5 s at most. What a worker does not
@@ -41,14 +42,14 @@ export class Serve {
   /** Resolves after an orderly end that `stop` asked for. @throws SetupError when it cannot run with these settings */
   async run(): Promise<void> {
     const { settings } = this.options;
-    await refuseSeveralWorkersOnGpu(settings);
+    const devices = await workerDevices(settings);
     await makeFolder(settings.models, '--models DIR (WARMLANE_MODELS)');
     // Before the port: who starts a second one by mistake is told of the first, not of one of its ports.
     const lock = settings.redis === undefined ? await lockDataFolder(settings.data) : null;
     try {
       const http = await settleAddress(settings.http);
       const redisUrl = settings.redis ?? (await this.#startRedis());
-      this.#startApps(http, redisUrl);
+      this.#startApps(http, redisUrl, devices);
       const api = this.#api[0];
       if (await untilLive(http, () => api?.isRunning ?? false, this.#stop.signal)) {
         this.options.onReady(http);
@@ -92,7 +93,7 @@ export class Serve {
     return redis.url;
   }
 
-  #startApps(http: HttpAddress, redisUrl: string): void {
+  #startApps(http: HttpAddress, redisUrl: string, devices: readonly string[]): void {
     const { settings, env, appMain, logFd } = this.options;
     if (this.#stop.signal.aborted) {
       return;
@@ -100,8 +101,8 @@ export class Serve {
     const api = appMain('api');
     this.#api.push(this.#supervise('api', () => startApp(api, childEnv(env, { settings, http, redisUrl }), logFd)));
     const worker = appMain('worker');
-    const workerEnv = childEnv(env, { settings, http, redisUrl });
-    for (let n = 0; n < settings.workers; n += 1) {
+    for (const [n, device] of devices.entries()) {
+      const workerEnv = childEnv(env, { settings: { ...settings, device }, http, redisUrl });
       this.#workers.push(this.#supervise(`worker ${n}`, () => startApp(worker, workerEnv, logFd)));
     }
   }
@@ -133,12 +134,6 @@ async function settleAddress(given: HttpAddress): Promise<HttpAddress> {
     );
   }
   return given;
-}
-
-async function refuseSeveralWorkersOnGpu(settings: Settings): Promise<void> {
-  if (settings.workers > 1 && settings.device === 'auto' && (await findNvidiaDevices()).length > 0) {
-    throw new SetupError(severalWorkersOnGpu(settings.workers, 'auto (this machine has an NVIDIA device)'));
-  }
 }
 
 async function stopAll(processes: readonly Supervised[], graceMs: number): Promise<void> {
