@@ -1,0 +1,134 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { identityModel } from '@warmlane/testing';
+import { Redis } from 'ioredis';
+import { InferClient } from './support/infer-client.js';
+import { cpuSeconds } from './support/process-times.js';
+import { BenchFolder } from './support/repository.js';
+import { percentile, type Row, round, writeResult } from './support/result.js';
+import { System, startRedis } from './support/system.js';
+
+// 200 shape classes on 1, 2 and 4 workers of one machine: what they answer together, what they cost while nothing is to be
+// done, and whether under equal load any class waits longer than the others.
+
+const CLASSES = 200;
+const WORKERS = [1, 2, 4];
+const IN_FLIGHT = 64;
+const WARM_MS = 3_000;
+const MEASURE_MS = 20_000;
+const IDLE_MS = 15_000;
+const READY_LIMIT_MS = 600_000;
+
+interface Wait {
+  at: number;
+  ms: number;
+}
+
+/** `queue` and `gather` of a server-timing header: the time until the request ran. */
+function waitMs(serverTiming: string): number {
+  const part = (name: string): number => Number(new RegExp(`${name};dur=([\\d.]+)`).exec(serverTiming)?.[1] ?? 0);
+  return part('queue') + part('gather');
+}
+
+async function commandsSoFar(redis: Redis): Promise<number> {
+  return Number(/total_commands_processed:(\d+)/.exec(await redis.info('stats'))?.[1] ?? 0);
+}
+
+async function idleCost(system: System, redis: Redis): Promise<{ cpuPercent: number; redisPerSecond: number }> {
+  const [cpuBefore, commandsBefore] = [await cpuSeconds(system.pid), await commandsSoFar(redis)];
+  await delay(IDLE_MS);
+  const [cpuAfter, commandsAfter] = [await cpuSeconds(system.pid), await commandsSoFar(redis)];
+  const ours = (times: ReadonlyMap<string, number>): number =>
+    [...times].filter(([title]) => title.startsWith('warmlane')).reduce((sum, [, seconds]) => sum + seconds, 0);
+  return {
+    cpuPercent: ((ours(cpuAfter) - ours(cpuBefore)) * 1e5) / IDLE_MS,
+    redisPerSecond: ((commandsAfter - commandsBefore) * 1e3) / IDLE_MS,
+  };
+}
+
+/** Every class gets as many requests as every other: they are sent in turn, so many at once. */
+async function equalLoad(url: string): Promise<{ waits: Wait[]; perSecond: number; cold: number }> {
+  const clients = Array.from({ length: CLASSES }, (_, at) => {
+    const input = { name: 'x', datatype: 'FP32', shape: [at + 1], data: Buffer.alloc(4 * (at + 1), 1) };
+    return new InferClient(url, { model: 'copy', version: '1', input, connections: 1 });
+  });
+  const from = performance.now() + WARM_MS;
+  const until = from + MEASURE_MS;
+  const waits: Wait[] = [];
+  let next = 0;
+  let cold = 0;
+  const sender = async (): Promise<void> => {
+    while (performance.now() < until) {
+      const at = next % CLASSES;
+      next += 1;
+      const answer = await clients[at]?.send();
+      const ended = performance.now();
+      if (answer === undefined || ended < from || ended > until) continue;
+      waits.push({ at, ms: waitMs(answer.serverTiming) });
+      if (answer.lane === 'cold') cold += 1;
+    }
+  };
+  await Promise.all(Array.from({ length: IN_FLIGHT }, sender));
+  await Promise.all(clients.map((client) => client.close()));
+  return { waits, perSecond: (waits.length * 1e3) / MEASURE_MS, cold };
+}
+
+function worstOverMean(waits: readonly Wait[]): number {
+  const mean = (some: readonly Wait[]): number => some.reduce((sum, { ms }) => sum + ms, 0) / some.length;
+  return Math.max(...[...byClass(waits).values()].map(mean)) / mean(waits);
+}
+
+function byClass(waits: readonly Wait[]): Map<number, Wait[]> {
+  const groups = new Map<number, Wait[]>();
+  for (const wait of waits) {
+    const known = groups.get(wait.at);
+    if (known === undefined) groups.set(wait.at, [wait]);
+    else known.push(wait);
+  }
+  return groups;
+}
+
+async function run(workers: number): Promise<Row & { worstClassWaitOverMean: number }> {
+  await using server = await startRedis();
+  await using folder = await BenchFolder.create();
+  const shapes = Array.from({ length: CLASSES }, (_, at) => `"x:float32[${at + 1}]"`).join(', ');
+  await folder.add('copy', identityModel('float32', ['N']), `shapes: [${shapes}]\n`);
+  const begun = performance.now();
+  await using system = await System.start({
+    models: folder.models,
+    redis: server.url,
+    data: folder.data,
+    workers,
+    env: { WARMLANE_LOG_LEVEL: 'warn' },
+  });
+  await system.untilReady(READY_LIMIT_MS);
+  const readySeconds = (performance.now() - begun) / 1e3;
+  const redis = new Redis(server.url);
+  // What follows a start, such as the choice of the fallback, is over.
+  await delay(5_000);
+  const idle = await idleCost(system, redis);
+  const { waits, perSecond, cold } = await equalLoad(system.url);
+  redis.disconnect();
+  const ms = waits.map((wait) => wait.ms);
+  return {
+    what: `${workers} worker${workers === 1 ? '' : 's'}, ${CLASSES} classes, ${IN_FLIGHT} in flight`,
+    readySeconds: round(readySeconds, 1),
+    perSecond: round(perSecond, 0),
+    waitP50Ms: round(percentile(ms, 50), 2),
+    waitP99Ms: round(percentile(ms, 99), 2),
+    worstClassWaitOverMean: round(worstOverMean(waits), 2),
+    cold,
+    idleCpuPercent: round(idle.cpuPercent, 2),
+    idleRedisCommandsPerSecond: round(idle.redisPerSecond, 0),
+  };
+}
+
+const rows: (Row & { worstClassWaitOverMean: number })[] = [];
+for (const workers of WORKERS) rows.push(await run(workers));
+await writeResult({
+  name: 'scale',
+  device: 'cpu',
+  rows,
+  figures: {
+    scale: { worstClassWaitOverMean: Math.max(...rows.map((row) => row.worstClassWaitOverMean)) },
+  },
+});
