@@ -1,3 +1,4 @@
+import { setPriority } from 'node:os';
 import { parseArgs } from 'node:util';
 import {
   type ErrorBody,
@@ -40,7 +41,7 @@ interface Start {
   logSeverity: 0 | 2 | 3;
 }
 
-/** Started by a worker as `main.js runtime|trial --provider cpu|cuda --parent PID --locks DIR --log-level LEVEL`. */
+/** Started by a worker as `main.js runtime|trial --provider cpu|cuda --parent PID --locks DIR --log-level LEVEL --nice N`. */
 async function main(): Promise<void> {
   const { positionals, values } = parseArgs({
     allowPositionals: true,
@@ -49,9 +50,12 @@ async function main(): Promise<void> {
       parent: { type: 'string' },
       locks: { type: 'string' },
       'log-level': { type: 'string' },
+      nice: { type: 'string' },
     },
   });
   dieWithParent(Number(values.parent));
+  // Threads that are started from here on have it as well: those of sessions, and koffi's.
+  if (values.nice !== undefined) setPriority(Number(values.nice));
   const trial = positionals[0] === 'trial';
   process.title = trial ? 'warmlane trial' : 'warmlane runtime';
   process.on('SIGINT', () => undefined);

@@ -78,8 +78,8 @@ export interface TrialRuntime extends AsyncDisposable {
 }
 
 export interface TrialsPort {
-  /** Rejects as {@link ProcessPort.start}. */
-  open(): Promise<TrialRuntime>;
+  /** Rejects as {@link ProcessPort.start}. `niceness`: 1 to 19, how far it gives way to other processes; default 0. */
+  open(options?: { niceness?: number }): Promise<TrialRuntime>;
 }
 
 /** Property on the error of a call whose process died; how it died. */

@@ -10,6 +10,7 @@ import {
   Outage,
   PlanStore,
   RedisClock,
+  TuningStore,
   WorkerStore,
 } from '@warmlane/redis';
 import type { Redis } from 'ioredis';
@@ -28,6 +29,7 @@ export class WorkerRedis {
   readonly classes: ClassStore;
   readonly models: ModelStore;
   readonly plans: PlanStore;
+  readonly tunings: TuningStore;
   readonly workers: WorkerStore;
 
   constructor(
@@ -46,6 +48,7 @@ export class WorkerRedis {
     this.classes = new ClassStore(this.redis);
     this.models = new ModelStore(this.redis);
     this.plans = new PlanStore(this.redis);
+    this.tunings = new TuningStore(this.redis);
     this.workers = new WorkerStore(this.redis);
   }
 

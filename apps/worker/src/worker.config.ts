@@ -5,6 +5,11 @@ import { DEFAULT_SERVING_OPTIONS } from './serving/serving.settings.js';
 
 const text = z.string().trim().min(1);
 
+/** Eleven candidates with ten shapes that take 5 s each, and their comparisons. */
+const DEFAULT_TUNE_BUDGET_MS = 900_000;
+/** An exhaustive search took 3.4 s for one shape; a slow model on the CPU takes 20 runs of seconds each. */
+const DEFAULT_TUNE_CANDIDATE_MS = 120_000;
+
 const environmentSchema = z.object({
   WARMLANE_REDIS: text,
   WARMLANE_BLOB_REDIS: text.optional(),
@@ -23,6 +28,8 @@ const environmentSchema = z.object({
     .transform(parseSize)
     .optional(),
   WARMLANE_RUN_LIMIT_MS: z.coerce.number().int().min(100).max(3_600_000).default(DEFAULT_SERVING_OPTIONS.laneLimitMs),
+  WARMLANE_TUNE_BUDGET_MS: z.coerce.number().int().min(1_000).max(86_400_000).default(DEFAULT_TUNE_BUDGET_MS),
+  WARMLANE_TUNE_CANDIDATE_MS: z.coerce.number().int().min(1_000).max(3_600_000).default(DEFAULT_TUNE_CANDIDATE_MS),
   WARMLANE_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
   WARMLANE_LIFELINE_FD: z.coerce.number().int().min(3).optional(),
   ORT_LIB_DIR: text.optional(),
@@ -41,6 +48,10 @@ export interface WorkerConfig {
   memoryBytes: number | null;
   /** A native run that takes longer costs the runtime its life, unless its lane is known to be slow. */
   runLimitMs: number;
+  /** All trials of one tuning of a model; what is left then is not tried. */
+  tuneBudgetMs: number;
+  /** One candidate with one shape; one that takes longer has timed out. */
+  tuneCandidateMs: number;
   logLevel: (typeof LOG_LEVELS)[number];
   lifelineFd: number | null;
   ortLibDir: string | null;
@@ -66,6 +77,8 @@ export function parseWorkerConfig(environment: NodeJS.ProcessEnv): WorkerConfig 
     device: env.WARMLANE_DEVICE,
     memoryBytes: env.WARMLANE_GPU_MEMORY ?? null,
     runLimitMs: env.WARMLANE_RUN_LIMIT_MS,
+    tuneBudgetMs: env.WARMLANE_TUNE_BUDGET_MS,
+    tuneCandidateMs: env.WARMLANE_TUNE_CANDIDATE_MS,
     logLevel: env.WARMLANE_LOG_LEVEL,
     lifelineFd: env.WARMLANE_LIFELINE_FD ?? null,
     ortLibDir: env.ORT_LIB_DIR ?? null,

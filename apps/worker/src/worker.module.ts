@@ -24,6 +24,7 @@ import { PadProver } from './lanes/pad-proof.js';
 import { QuietMeasure } from './lanes/quiet-measure.js';
 import { Revisitor } from './lanes/revisit.js';
 import { RuntimeLife } from './lanes/runtime-life.js';
+import { TrialTurn } from './lanes/trial-turn.js';
 import { Verifier } from './lanes/verifier.js';
 import { WarmQueue } from './lanes/warm-queue.js';
 import { LOGGER, MONITOR } from './logger.js';
@@ -35,6 +36,9 @@ import { FALLBACK, LANES, REFERENCE, RUNTIME, TRIALS } from './ports.js';
 import type { RuntimeDevice } from './processes/index.js';
 import { WorkerRedis } from './redis.provider.js';
 import { Serving } from './serving.provider.js';
+import { Pace } from './tuning/pace.js';
+import { Tuner } from './tuning/tuner.js';
+import { Tunings } from './tuning/tunings.js';
 import { WarmLaneProcessor } from './warmup/warm-lane.processor.js';
 import { WORKER_CONFIG, type WorkerConfig } from './worker.config.js';
 import { WorkerService } from './worker.service.js';
@@ -80,6 +84,8 @@ export function workerModule({ config, device, logger, monitor }: WorkerSetup): 
       BatchProver,
       PadProver,
       Revisitor,
+      TrialTurn,
+      Tunings,
       LaneTrial,
       LaneDrain,
       LaneWarmer,
@@ -92,6 +98,8 @@ export function workerModule({ config, device, logger, monitor }: WorkerSetup): 
       LaneUpkeep,
       QuietMeasure,
       IdleWork,
+      Pace,
+      Tuner,
       Fleet,
       Serving,
       GoneWorkers,

@@ -13,6 +13,7 @@ import { LOGGER } from './logger.js';
 import { ModelRepository } from './models/model-repository.js';
 import { WorkerRedis } from './redis.provider.js';
 import { Serving } from './serving.provider.js';
+import { Tuner } from './tuning/tuner.js';
 import { WarmLaneProcessor } from './warmup/warm-lane.processor.js';
 
 /** From SIGTERM to exit: what is not finished by then is left to others. */
@@ -35,6 +36,7 @@ export class WorkerService {
     @Inject(LaneManager) private readonly manager: LaneManager,
     @Inject(ModelRepository) private readonly repository: ModelRepository,
     @Inject(Reconciler) private readonly reconciler: Reconciler,
+    @Inject(Tuner) private readonly tuner: Tuner,
     @Inject(WarmLaneProcessor) private readonly warmLane: WarmLaneProcessor,
     @Inject(Fleet) private readonly fleet: Fleet,
     @Inject(Serving) private readonly serving: Serving,
@@ -120,6 +122,7 @@ export class WorkerService {
 
   private async leave(): Promise<'left'> {
     await this.reconciler.close();
+    await this.tuner.close();
     await this.warmLane.close();
     await this.manager.close(DRAIN_MS);
     await this.repository.close();

@@ -86,6 +86,21 @@ function* compareOutput(got: NamedTensor | undefined, expected: NamedTensor, bat
   return { ...base, error: worst, reason: '' };
 }
 
+/** True where a float tensor holds NaN. An output that nothing wrote after it was poisoned does. */
+export function* holdsNaN(tensors: readonly NamedTensor[]): Sliced<boolean> {
+  for (const tensor of tensors) {
+    const read = floatReader(tensor);
+    if (read === null) continue;
+    const count = elementCount(tensor.dims, `output '${tensor.name}'`);
+    for (let start = 0; start < count; start += SLICE) {
+      const end = Math.min(count, start + SLICE);
+      for (let index = start; index < end; index += 1) if (Number.isNaN(read(index))) return true;
+      yield;
+    }
+  }
+  return false;
+}
+
 /** Elements of a float tensor as numbers; null for other dtypes. */
 function floatReader(tensor: NamedTensor): ((index: number) => number) | null {
   const size = elementBytes(tensor.dtype);

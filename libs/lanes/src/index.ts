@@ -18,4 +18,8 @@ export * from './scheduler/deadline-queue.js';
 export * from './sliced.js';
 export * from './states.js';
 export * from './tolerance.js';
+export * from './tuning/candidates.js';
+export * from './tuning/choice.js';
+export * from './tuning/search.js';
+export * from './tuning/traits.js';
 export * from './watch.js';

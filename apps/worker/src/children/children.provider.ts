@@ -40,8 +40,8 @@ export class Children implements TrialsPort {
     return hello;
   }
 
-  async open(): Promise<TrialRuntime> {
-    const trial = await markDeath(disposableRuntime(this.program));
+  async open(options: { niceness?: number } = {}): Promise<TrialRuntime> {
+    const trial = await markDeath(disposableRuntime({ ...this.program, ...options }));
     return {
       hello: trial.hello,
       call: (method, params, options) => markDeath(trial.call(method, params, options)),

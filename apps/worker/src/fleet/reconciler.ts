@@ -15,6 +15,8 @@ import { HeldVersions } from '../models/held-versions.js';
 import { LoadAnswers } from '../models/load-answers.js';
 import { ModelRepository } from '../models/model-repository.js';
 import { WorkerRedis } from '../redis.provider.js';
+import { Tuner } from '../tuning/tuner.js';
+import { Tunings } from '../tuning/tunings.js';
 import { Fleet, type FleetView } from './fleet.js';
 import { GoneWorkers } from './gone-workers.js';
 import { Takeover } from './takeover.js';
@@ -55,6 +57,8 @@ export class Reconciler {
     @Inject(LaneMemory) private readonly memory: LaneMemory,
     @Inject(LaneUpkeep) private readonly upkeep: LaneUpkeep,
     @Inject(IdleWork) private readonly idle: IdleWork,
+    @Inject(Tunings) private readonly tunings: Tunings,
+    @Inject(Tuner) private readonly tuner: Tuner,
     @Inject(GoneWorkers) private readonly gone: GoneWorkers,
     @Inject(Takeover) private readonly takeover: Takeover,
     @Inject(LOGGER) private readonly logger: Logger,
@@ -66,6 +70,7 @@ export class Reconciler {
       await notices.subscribe((notice) => {
         if (notice.kind === 'load') return;
         if (notice.kind === 'model' && notice.version === null) this.announceLoad(notice.model);
+        if (notice.kind === 'tuning') this.tunings.readAgain();
         // Lanes change state all the time; only what they stand for in the plan needs a look, and the next tick sees it.
         if (notice.kind !== 'lane' || isServing(notice.state)) this.look();
       }),
@@ -135,6 +140,7 @@ export class Reconciler {
     await this.upkeep.restore();
     await this.upkeep.verifyRequested();
     await this.upkeep.evictRequested();
+    this.tuner.look(wanted);
     this.idle.look(this.repository.serving);
     await this.gone.sync(fleet);
     await this.takeover.sync(docs, fleet);

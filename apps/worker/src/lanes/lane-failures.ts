@@ -6,6 +6,7 @@ import { IdentityService } from '../identity/identity.service.js';
 import { LOGGER } from '../logger.js';
 import { isProcessDeath, type ProcessDown } from '../ports.js';
 import { WorkerRedis } from '../redis.provider.js';
+import { Tunings } from '../tuning/tunings.js';
 import type { Lane } from './lane.js';
 import { LaneDrain } from './lane-drain.js';
 import { LaneMemory } from './lane-memory.js';
@@ -41,6 +42,7 @@ export class LaneFailures {
     @Inject(LaneDrain) private readonly drain: LaneDrain,
     @Inject(LaneMemory) private readonly memory: LaneMemory,
     @Inject(RuntimeLife) private readonly life: RuntimeLife,
+    @Inject(Tunings) private readonly tunings: Tunings,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
@@ -80,13 +82,28 @@ export class LaneFailures {
     lane.epoch = this.records.epoch;
     const error = WarmlaneError.from(thrown);
     this.logger.warn({ err: thrown, lane: lane.id, shapeKey: lane.shapeKey, where: at.where }, 'warming failed');
-    if (lane.abort.signal.aborted) await this.drain.forget(lane, lane.trigger, lane.abortReason);
+    if (await this.takesBackWinner(lane, error, death)) await this.fail(lane, textOf(error));
+    else if (lane.abort.signal.aborted) await this.drain.forget(lane, lane.trigger, lane.abortReason);
     else if (death !== null) await this.afterDeath(lane, death, at.where);
     else if (error instanceof NoMemory) await this.withoutMemory(lane, error);
     else if (!sameLife || error instanceof StaleEpochError)
       await this.records.move(lane, 'QUEUED', { trigger: 'restart' });
     else if (this.mayPass(error)) await this.later(lane, error);
     else await this.fail(lane, textOf(error));
+  }
+
+  /** Options of the tuner's that end a runtime, are refused or are wrong as a lane are not tried twice. */
+  private async takesBackWinner(lane: Lane, error: WarmlaneError, death: ProcessDown | null): Promise<boolean> {
+    if (lane.spec.tuned === null || lane.abort.signal.aborted) return false;
+    if (death !== null) {
+      if (death.external || death.planned) return false;
+      await this.tunings.reject(lane.spec, { outcome: 'crashed', reason: death.reason, signal: death.signal });
+      return true;
+    }
+    const passing = this.mayPass(error) || error.code === 'canceled';
+    if (passing || error instanceof NoMemory || error instanceof Refused) return false;
+    await this.tunings.reject(lane.spec, { outcome: 'refused', reason: textOf(error), signal: null });
+    return true;
   }
 
   private async afterDeath(lane: Lane, death: ProcessDown, where: 'runtime' | 'trial'): Promise<void> {

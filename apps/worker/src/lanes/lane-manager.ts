@@ -24,6 +24,7 @@ import {
   RUNTIME,
   type RuntimePort,
 } from '../ports.js';
+import { Tunings } from '../tuning/tunings.js';
 import { Fallback } from './fallback.js';
 import { Lane, optionsKeyOf, placeOf, rulesKeyOf } from './lane.js';
 import { LaneCalls } from './lane-calls.js';
@@ -64,6 +65,7 @@ export class LaneManager implements LanesPort {
     @Inject(WarmQueue) private readonly queue: WarmQueue,
     @Inject(LaneTrial) private readonly trial: LaneTrial,
     @Inject(Fallback) private readonly fallback: Fallback,
+    @Inject(Tunings) private readonly tunings: Tunings,
     @Inject(ListenerHub) private readonly hub: ListenerHub,
     @Inject(MONITOR) private readonly monitor: StallMonitor,
     @Inject(LOGGER) private readonly logger: Logger,
@@ -164,7 +166,7 @@ export class LaneManager implements LanesPort {
     for (const { model, version, entry } of wanted) {
       const held = this.models.find(model, version);
       if (held === null) continue;
-      const spec = laneSpecOf(held, entry, this.identity.provider);
+      const spec = await this.tunings.applied(laneSpecOf(held, entry, this.identity.provider), entry);
       const lanes = this.registry.at(placeOf({ model, version, shapeKey: entry.shapeKey }));
       // The newest is what counts: an older one is on its way out.
       const lane = lanes.at(-1);
@@ -174,6 +176,11 @@ export class LaneManager implements LanesPort {
       if (lane === undefined || (changed && isServing(lane.state))) {
         await this.make(spec, entry, lanes.length > 0);
       } else if (lane.state === 'FAILED') {
+        const serving = this.registry.servingAt(lane.place);
+        if (changed && serving !== null && optionsKeyOf(serving.spec) === optionsKeyOf(spec)) {
+          await this.drain.forget(lane, 'plan', 'the lane before it has the options that are wanted');
+          continue;
+        }
         const again = entry.warmups.some((id) => !lane.triedFor.has(id));
         if (again || changed || this.hasRoomNow(lane)) {
           this.registry.remove(lane);

@@ -46,6 +46,7 @@ export function laneSpecOf(
     provider,
     fallback: held.config.fallback,
     options: { provider: {}, session: {}, run: {} },
+    tuned: null,
     memoryCap: memory === undefined ? null : parseSize(memory),
     refusal: held.refusal,
   };

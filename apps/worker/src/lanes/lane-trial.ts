@@ -7,6 +7,7 @@ import type { Lane, LaneSpec } from './lane.js';
 import { LaneCalls, modelParams } from './lane-calls.js';
 import { LaneMemory } from './lane-memory.js';
 import { LaneRecords } from './lane-records.js';
+import { TrialTurn } from './trial-turn.js';
 import { Verifier } from './verifier.js';
 
 /** Tries a lane in a disposable process: its death there is a result. */
@@ -20,6 +21,7 @@ export class LaneTrial {
     @Inject(LaneRecords) private readonly records: LaneRecords,
     @Inject(Verifier) private readonly verifier: Verifier,
     @Inject(LaneMemory) private readonly memory: LaneMemory,
+    @Inject(TrialTurn) private readonly turn: TrialTurn,
   ) {}
 
   /**
@@ -28,6 +30,10 @@ export class LaneTrial {
    * @param alone in a process of its own, for a lane under suspicion; else in one that measures lane after lane
    */
   async tryLane(lane: Lane, { alone }: { alone: boolean }): Promise<LaneHolding> {
+    return await this.turn.take(() => this.tryNow(lane, alone));
+  }
+
+  private async tryNow(lane: Lane, alone: boolean): Promise<LaneHolding> {
     if (alone) {
       await using trial = await this.trials.open();
       return await this.steps(lane, trial);

@@ -12,6 +12,7 @@ import {
   type WarmRecord,
 } from '@warmlane/contracts';
 import { LaneWatch, type Suspicion } from '@warmlane/lanes';
+import type { TuningKey } from '@warmlane/redis';
 import type { HeldVersion } from '../models/held-version.js';
 import type { ReadyLane } from '../ports.js';
 
@@ -33,6 +34,8 @@ export interface LaneSpec {
   provider: 'cpu' | 'cuda';
   fallback: CreateLaneParams['fallback'];
   options: ParsedOptions;
+  /** The tuner's winner whose options these are, in place of those that were given; null for given ones. */
+  tuned: { name: string; given: ParsedOptions; key: TuningKey } | null;
   /** Bytes that the model's lanes may take; null for no cap. */
   memoryCap: number | null;
   /** Why this device cannot have the lane; null where it can. */

@@ -35,7 +35,6 @@ pad: { x: { axis: 3, to: [160, 320, 480], outputs: { y: { axis: 1, crop: "ceil(d
     ['batch: { axis: { x: 0 } }', 'bad-request', 'sizes'],
     ['batch: { axis: { x: 0 }, sizes: [0] }', 'bad-request', 'sizes'],
     ['pad: { x: { axis: 3 } }', 'bad-request', 'pad'],
-    ['tune: true', 'not-supported', "'tune: true' is not supported"],
     ['shapse: []', 'bad-request', 'shapse'],
     ['replicas: 0', 'bad-request', 'replicas'],
     ['memory: 5', 'bad-request', 'memory'],
@@ -48,7 +47,8 @@ pad: { x: { axis: 3, to: [160, 320, 480], outputs: { y: { axis: 1, crop: "ceil(d
     );
   });
 
-  it('takes tune: false', () => {
-    expect(parseModelConfig('tune: false').tune).toBe(false);
+  it('takes tune', () => {
+    expect(parseModelConfig('').tune).toBe(false);
+    expect(parseModelConfig('tune: true').tune).toBe(true);
   });
 });

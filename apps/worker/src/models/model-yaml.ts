@@ -29,14 +29,8 @@ export function parseModelConfig(text: string): ModelConfig {
     );
   }
   const config = parsed.data;
-  refuse('tune: true', config.tune, "Set 'options' to what is best for this device.");
   if (config.memory !== undefined && parseSize(config.memory) === 0) {
     throw new WarmlaneError('bad-request', `${CONFIG_FILE}: memory is 0`, 'Leave it out for no cap.');
   }
   return config;
-}
-
-function refuse(key: string, used: boolean, instead: string): void {
-  if (!used) return;
-  throw new WarmlaneError('not-supported', `${CONFIG_FILE}: '${key}' is not supported`, `Take it out. ${instead}`);
 }

@@ -15,6 +15,8 @@ export interface RuntimeProgramOptions {
   /** Folder of another ONNX Runtime build, with its providers; null: the installed package. */
   ortLibDir: string | null;
   logLevel?: string;
+  /** How far it gives way to other processes, 1 to 19; default: not at all. */
+  niceness?: number;
 }
 
 export interface RuntimeProcessOptions extends RuntimeProgramOptions, SupervisionOptions {}
@@ -44,7 +46,7 @@ export function blocksRuntime(method: string): boolean {
 /** `trial` is the same program without the device's lock: it works beside the runtime that holds it. */
 export function spawnRuntime(
   role: 'runtime' | 'trial',
-  { device, env, ortLibDir, logLevel }: RuntimeProgramOptions,
+  { device, env, ortLibDir, logLevel, niceness }: RuntimeProgramOptions,
 ): Child<RuntimeMethods, ChildEvents<RuntimeHello>> {
   return spawnChild<RuntimeMethods, ChildEvents<RuntimeHello>>({
     entry: RUNTIME_PROGRAM,
@@ -57,6 +59,7 @@ export function spawnRuntime(
       '--locks',
       tmpdir(),
       ...(logLevel === undefined ? [] : ['--log-level', logLevel]),
+      ...(niceness === undefined ? [] : ['--nice', String(niceness)]),
     ],
     env: {
       ...env,
