@@ -1,4 +1,5 @@
-import type { LaneDoc, ModelDoc, WorkerDoc } from '@warmlane/contracts';
+import type { LaneDoc, ModelDoc, TuningCandidate, WorkerDoc } from '@warmlane/contracts';
+import { TuningStore } from '@warmlane/redis';
 import { startRedis } from '@warmlane/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ApiProcess } from './api-process.fixture.js';
@@ -128,9 +129,45 @@ describe('workers and tunings', () => {
     ]);
   });
 
-  it('has no tunings', async () => {
-    const answer = await call('/v1/tunings');
-    expect([answer.status, codeOf(answer)]).toEqual([501, 'not-supported']);
+  it('lists the latest tuning of each shape and environment, with every candidate', async () => {
+    expect(json(await call('/v1/tunings'))).toEqual({ tunings: [] });
+    const candidate: TuningCandidate = {
+      name: 'threads-1',
+      options: { intra_op_num_threads: 1 },
+      outcome: 'won',
+      firstMs: 3,
+      p50Ms: 1,
+      p99Ms: 2,
+      relativeError: 1e-6,
+      memoryBytes: 1024,
+      reason: '',
+      signal: null,
+    };
+    const crashed: TuningCandidate = {
+      ...candidate,
+      name: 'no-arena',
+      outcome: 'crashed',
+      p50Ms: null,
+      signal: 'SIGSEGV',
+    };
+    const view = {
+      model: 'double',
+      version: '1',
+      shapeKey: SHAPE,
+      environment: 'env',
+      provider: 'cpu' as const,
+      device: 'cpu',
+      state: 'done' as const,
+      chosen: 'threads-1',
+      candidates: [candidate, crashed],
+      worker: 'fake-0',
+      updatedAt: '2026-01-02T00:00:00.000Z',
+    };
+    const store = new TuningStore(worker.redis);
+    await store.put({ ...view, modelDigest: 'd', basis: 'new' }, 'token');
+    const older = { ...view, chosen: null, updatedAt: '2026-01-01T00:00:00.000Z' };
+    await store.put({ ...older, modelDigest: 'd', basis: 'old' }, 'token');
+    expect(json(await call('/v1/tunings'))).toEqual({ tunings: [view] });
   });
 });
 

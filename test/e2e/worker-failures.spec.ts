@@ -27,7 +27,6 @@ describe('what cannot be loaded or warmed', () => {
     await rig.addModel('padded', {
       yaml: `${yaml}pad: { x: { axis: 3, to: [192], outputs: { y: { axis: 1, crop: eval(d) } } } }\n`,
     });
-    await rig.addModel('tuned', { yaml: `${yaml}tune: true\n` });
     await rig.addModel('misspelt', { yaml: `${yaml}options: { cudnn_conv_algo_serch: HEURISTIC }\n` });
     await rig.addModel('disagreeing', { yaml: 'shapes: ["x:float32[1,4,48,192]"]\n' });
     await rig.addModel('unknown', { yaml: `${yaml}shapse: []\n` });
@@ -41,7 +40,6 @@ describe('what cannot be loaded or warmed', () => {
       lacking: /weights\.bin/,
       batched: /^batch: axis 1 of 'x' is no free dimension/,
       padded: /^pad: the model has no output 'y'/,
-      tuned: /^not-supported: warmlane\.yaml: 'tune: true' is not supported/,
       misspelt: /cudnn_conv_algo_search/,
       disagreeing: /shapes: 'x:float32\[1,4,48,192\]'.*dimension 1 is 4, expected 3/,
       unknown: /shapse/,

@@ -13,6 +13,8 @@ describe('parseWorkerConfig', () => {
       device: 'auto',
       memoryBytes: null,
       runLimitMs: 30_000,
+      tuneBudgetMs: 900_000,
+      tuneCandidateMs: 120_000,
       logLevel: 'info',
       lifelineFd: null,
       ortLibDir: null,

@@ -3,6 +3,7 @@ import {
   ERROR_CODES,
   type ErrorCode,
   laneDocSchema,
+  tuningViewSchema,
   warmupStateSchema,
   warmupViewSchema,
   workerDocSchema,
@@ -23,6 +24,7 @@ const ANSWERS: Record<string, [status: string, schema: z.ZodType]> = {
     '200',
     z.object({ workers: z.array(workerDocSchema.omit({ pid: true, environment: true, models: true })) }),
   ],
+  'get /v1/tunings': ['200', z.object({ tunings: z.array(tuningViewSchema) })],
   'post /v1/models/{model}/versions/{version}/warmups': [
     '202',
     z.object({ id: z.string(), state: warmupStateSchema, total: z.number().int(), reason: z.string() }),

@@ -1,7 +1,14 @@
 import { Injectable } from '@nestjs/common';
-import { type LaneDoc, type ModelDoc, type PlanEntry, WarmlaneError, type WorkerDoc } from '@warmlane/contracts';
+import {
+  type LaneDoc,
+  type ModelDoc,
+  type PlanEntry,
+  type TuningDoc,
+  WarmlaneError,
+  type WorkerDoc,
+} from '@warmlane/contracts';
 import { findModel } from '@warmlane/queues';
-import { type LaneFilter, LaneStore, Liveness, ModelStore, PlanStore, WorkerStore } from '@warmlane/redis';
+import { type LaneFilter, LaneStore, Liveness, ModelStore, PlanStore, TuningStore, WorkerStore } from '@warmlane/redis';
 import type { FleetSnapshot } from '../health/readiness.js';
 import { RedisGate } from './redis.gate.js';
 
@@ -14,6 +21,7 @@ export class FleetService {
     private readonly plans: PlanStore,
     private readonly lanes: LaneStore,
     private readonly workers: WorkerStore,
+    private readonly tuningStore: TuningStore,
     private readonly liveness: Liveness,
   ) {}
 
@@ -71,6 +79,10 @@ export class FleetService {
       const [docs, live] = await Promise.all([this.workers.list(), this.liveness.live()]);
       return docs.map((doc) => (live.has(doc.id) ? doc : { ...doc, state: 'gone', reason: 'no heartbeat' }));
     });
+  }
+
+  tunings(): Promise<TuningDoc[]> {
+    return this.gate.use(() => this.tuningStore.list());
   }
 
   async #plansOf(models: readonly ModelDoc[]): Promise<Map<string, PlanEntry[]>> {

@@ -14,6 +14,7 @@ import {
   PlanStore,
   RedisClock,
   StatsStore,
+  TuningStore,
   WorkerStore,
 } from '@warmlane/redis';
 import { CodecPool } from '../codec/codec-pool.js';
@@ -109,6 +110,7 @@ export class ApiParts {
       { provide: InferenceStore, useValue: new InferenceStore(main) },
       { provide: RedisClock, useValue: this.#clock },
       { provide: BlobStore, useValue: this.#blobs },
+      { provide: TuningStore, useValue: new TuningStore(main) },
       { provide: WorkerStore, useValue: new WorkerStore(main) },
     ];
   }

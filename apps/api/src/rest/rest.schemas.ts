@@ -9,7 +9,7 @@ export const warmupRequestSchema = z.strictObject({
     .union([z.literal('plan'), z.array(z.string().min(1)).min(1).max(10_000)])
     .describe('Shape keys, or "plan" for every shape of the plan'),
   replicas: z.number().int().min(1).max(1024).optional().describe('On how many workers each lane is to be warm'),
-  tune: z.boolean().default(false).describe('true is not supported'),
+  tune: z.boolean().default(false).describe('true: the tuner chooses the options of each shape'),
   options: z.record(z.string(), option).optional().describe("Provider and session options over the model's own"),
   priority: z.number().int().min(0).max(9).default(DEFAULT_PRIORITY).describe('0 first'),
   deadlineMs: deadlineMsSchema.optional().describe('From acceptance; default 600,000'),

@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post, Res, UsePipes } from '@nestjs/common';
-import { WarmlaneError, type WarmupView } from '@warmlane/contracts';
+import type { WarmupView } from '@warmlane/contracts';
 import { WarmupCoordinator } from '@warmlane/queues';
 import type { FastifyReply } from 'fastify';
 import { RedisGate } from '../fleet/redis.gate.js';
@@ -24,12 +24,8 @@ export class WarmupsController {
     @Param('version') version: string,
     @Body({ schema: warmupRequestSchema }) body: WarmupBody,
   ) {
-    const { tune, ...request } = body;
-    if (tune) {
-      throw new WarmlaneError('not-supported', 'tune is not supported', 'Name provider options in `options`.');
-    }
     const { id, state, total, reason } = await this.gate.use(() =>
-      this.coordinator.create({ model, version, ...request }),
+      this.coordinator.create({ model, version, ...body }),
     );
     return { id, state, total, reason };
   }

@@ -1,6 +1,7 @@
 import { Controller, Get } from '@nestjs/common';
-import { WarmlaneError, type WorkerDoc } from '@warmlane/contracts';
+import type { WorkerDoc } from '@warmlane/contracts';
 import { FleetService } from '../fleet/fleet.service.js';
+import { latestTunings } from './tuning-views.js';
 
 function workerView({ id, host, device, provider, epoch, state, since, reason, memory, lanes }: WorkerDoc) {
   return { id, host, device, provider, epoch, state, since, reason, memory, lanes };
@@ -16,12 +17,9 @@ export class WorkersController {
     return { workers: (await this.fleet.workersNow()).map(workerView) };
   }
 
+  /** What was found out about options: per environment, version and shape the latest. */
   @Get('tunings')
-  tunings(): never {
-    throw new WarmlaneError(
-      'not-supported',
-      'tunings are not supported',
-      'Set provider options in warmlane.yaml or in the warm-up.',
-    );
+  async tunings() {
+    return { tunings: latestTunings(await this.fleet.tunings()) };
   }
 }

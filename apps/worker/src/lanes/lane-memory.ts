@@ -53,9 +53,14 @@ export class LaneMemory {
     return this.measured.get(keyOf(lane)) ?? null;
   }
 
+  /** Where models are prepared for lanes that share their weights. */
+  get preparedModels(): string {
+    return join(this.config.data, 'weights');
+  }
+
   /** Where the lane's model is prepared to share its weights; undefined for a lane that must have its own. */
   weightsFolder(lane: Lane): string | undefined {
-    return lane.ownWeights === null ? join(this.config.data, 'weights') : undefined;
+    return lane.ownWeights === null ? this.preparedModels : undefined;
   }
 
   /** Keeps it, on disk too; a disk that refuses costs only the measurement after the next start. */

@@ -4,7 +4,7 @@ import type { LaneSpec } from '../lanes/lane.js';
 import type { Verifier } from '../lanes/verifier.js';
 import type { Pace } from './pace.js';
 import { Proof } from './shape-trial.js';
-import { TrialLane } from './trial-lane.js';
+import { TrialLane, type TrialRoom } from './trial-lane.js';
 import { type TrialProcess, TrialRefused } from './trial-process.js';
 
 /** Rounds of all finalists in turn: load that comes and goes meets each alike. */
@@ -23,7 +23,7 @@ export interface Comparison {
   budgetMs: number;
   /** For everything, waits for a quiet device included. */
   limitMs: number;
-  memoryBytes: number;
+  room: TrialRoom;
   pace: Pace;
   signal: AbortSignal;
 }
@@ -81,11 +81,11 @@ export function compareFinalists(process: TrialProcess, verifier: Verifier, aske
 async function enter(
   process: TrialProcess,
   verifier: Verifier,
-  { spec, samples, memoryBytes }: Comparison,
+  { spec, samples, room }: Comparison,
   candidate: TuningCandidate,
 ): Promise<Entrant | Compared> {
   const options: ParsedOptions = parseModelOptions(spec.provider, candidate.options);
-  const lane = new TrialLane(process, spec, options, memoryBytes);
+  const lane = new TrialLane(process, spec, options, room);
   const proof = new Proof(verifier, { ...spec, options }, lane);
   try {
     await lane.open(samples[0]?.inputs ?? []);

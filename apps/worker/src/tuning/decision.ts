@@ -51,11 +51,11 @@ async function compare(
         await using process = await run.openProcess();
         const waiting = run.shapes.length - run.shapes.indexOf(shape);
         const budgetMs = Math.min(MOST_COMPARISON_MS, budget.leftMs / waiting);
-        const { memoryBytes } = run.limits();
+        const { room } = run;
         const limitMs = 3 * budgetMs + EXTRA_LIMIT_MS;
         const { samples } = shape;
         return await compareFinalists(process, deps.verifier, {
-          ...{ spec, samples, finalists, budgetMs, limitMs, memoryBytes, pace, signal },
+          ...{ spec, samples, finalists, budgetMs, limitMs, room, pace, signal },
         });
       } catch (thrown) {
         if (!(thrown instanceof TrialOver)) throw thrown;

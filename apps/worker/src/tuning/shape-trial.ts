@@ -4,7 +4,7 @@ import type { LaneSpec } from '../lanes/lane.js';
 import { precisionOf } from '../lanes/lane-spec.js';
 import { runSliced } from '../lanes/run-sliced.js';
 import type { Verdict, Verifier } from '../lanes/verifier.js';
-import { TrialLane } from './trial-lane.js';
+import { TrialLane, type TrialRoom } from './trial-lane.js';
 import { TrialOver, type TrialProcess, TrialRefused } from './trial-process.js';
 
 /** Enough to tell who is near the fastest; who is it is for the comparison to say. */
@@ -17,8 +17,7 @@ export interface ShapeTrial {
   options: ParsedOptions;
   /** For all steps together. */
   limitMs: number;
-  /** Of the device, on CUDA. */
-  memoryBytes: number;
+  room: TrialRoom;
 }
 
 /**
@@ -42,11 +41,11 @@ export async function tryShape(process: TrialProcess, verifier: Verifier, trial:
 async function steps(
   process: TrialProcess,
   verifier: Verifier,
-  { spec, samples, options, memoryBytes }: ShapeTrial,
+  { spec, samples, options, room }: ShapeTrial,
   end: (outcome: TuningCandidate['outcome'], reason: string) => TuningCandidate,
 ): Promise<TuningCandidate> {
   const inputs = samples[0]?.inputs ?? [];
-  const lane = new TrialLane(process, spec, options, memoryBytes);
+  const lane = new TrialLane(process, spec, options, room);
   const proof = new Proof(verifier, { ...spec, options }, lane);
   const firstMs = await lane.open(inputs);
   const before = await proof.of(samples);

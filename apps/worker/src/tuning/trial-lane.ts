@@ -4,25 +4,34 @@ import { modelParams } from '../lanes/lane-calls.js';
 import { LIMITS } from '../limits.js';
 import type { TrialProcess } from './trial-process.js';
 
+/** What a trial has of the device. */
+export interface TrialRoom {
+  /** Bytes that a session may take on CUDA where no limit is given; never part of what is chosen. */
+  memoryBytes: number;
+  /** Where models are prepared for lanes that share weights; undefined: each has its own. */
+  weightsFolder: string | undefined;
+}
+
 /** A candidate's session bound to one shape in a trial's process, step by step. */
 export class TrialLane {
   private readonly id = newId();
 
-  /** @param memoryBytes of the device that it may take on CUDA, where it is not given; never part of what is chosen */
   constructor(
     private readonly process: TrialProcess,
     private readonly spec: LaneSpec,
     private readonly options: ParsedOptions,
-    private readonly memoryBytes: number,
+    private readonly room: TrialRoom,
   ) {}
 
   /** Session, first run of the shape, graph. @returns ms of the first run */
   async open(inputs: NamedTensor[]): Promise<number> {
     const { held, providers, fallback, inputs: specs, outputs, provider } = this.spec;
     const limit: Record<string, string> =
-      provider === 'cuda' ? { gpu_mem_limit: String(Math.max(1, Math.floor(this.memoryBytes))) } : {};
+      provider === 'cuda' ? { gpu_mem_limit: String(Math.max(1, Math.floor(this.room.memoryBytes))) } : {};
     const options = { ...this.options, provider: { ...limit, ...this.options.provider } };
-    const params = { lane: this.id, model: modelParams(held), providers, fallback, options, inputs: specs, outputs };
+    const { weightsFolder } = this.room;
+    const bound = { inputs: specs, outputs };
+    const params = { lane: this.id, model: modelParams(held), providers, fallback, options, weightsFolder, ...bound };
     await this.process.call('lane.create', params, LIMITS.create);
     const { firstMs } = await this.process.call('lane.first', { lane: this.id, inputs }, LIMITS.first);
     await this.process.call('lane.capture', { lane: this.id }, LIMITS.capture);

@@ -138,6 +138,7 @@ export class Tuner {
           signal: claim.signal,
           budgetMs: this.config.tuneBudgetMs,
           candidateMs: this.config.tuneCandidateMs,
+          preparedModels: this.memory.preparedModels,
           memoryBytes: () => this.freeBytes(),
         },
         targets,

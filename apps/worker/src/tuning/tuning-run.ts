@@ -26,6 +26,7 @@ import type { Pace } from './pace.js';
 import { PastLosses } from './past-losses.js';
 import { tryShape } from './shape-trial.js';
 import { TimeBudget } from './time-budget.js';
+import type { TrialRoom } from './trial-lane.js';
 import { TrialProcess } from './trial-process.js';
 import type { TuningTarget } from './tuning-target.js';
 
@@ -58,6 +59,8 @@ export interface TuningRunOptions {
   candidateMs: number;
   /** Bytes that trials may take now. */
   memoryBytes: () => number;
+  /** Where models are prepared for lanes that share weights. */
+  preparedModels: string;
   /** Bytes that lanes of the model which were tuned before are going to hold. */
   takenBytes: number;
 }
@@ -154,7 +157,11 @@ export class TuningRun {
     const process = await slot.filled();
     const { spec, key } = target;
     this.deps.logger.info({ shapeKey: key.shapeKey, candidate: name, trial: process.pid }, 'trial begins');
-    return await tryShape(process, this.deps.verifier, { spec, samples, name, options, ...this.limits() });
+    return await tryShape(process, this.deps.verifier, {
+      ...{ spec, samples, name, options },
+      limitMs: this.limitMs,
+      room: this.room,
+    });
   }
 
   private whyNot(deaths: number): string | null {
@@ -164,12 +171,15 @@ export class TuningRun {
     return `the time budget of ${totalMs} ms is used up; raise WARMLANE_TUNE_BUDGET_MS`;
   }
 
-  limits(): { limitMs: number; memoryBytes: number } {
-    const { candidateMs, memoryBytes } = this.options;
-    return {
-      limitMs: Math.max(LEAST_TRIAL_MS, Math.min(candidateMs, this.budget.leftMs)),
-      memoryBytes: memoryBytes(),
-    };
+  private get limitMs(): number {
+    return Math.max(LEAST_TRIAL_MS, Math.min(this.options.candidateMs, this.budget.leftMs));
+  }
+
+  get room(): TrialRoom {
+    const { memoryBytes, preparedModels, traits } = this.options;
+    // The CPU's candidates differ in what a model is prepared by: each would leave a copy of it on disk.
+    const weightsFolder = traits.provider === 'cuda' ? preparedModels : undefined;
+    return { memoryBytes: memoryBytes(), weightsFolder };
   }
 
   openProcess(): Promise<TrialProcess> {
