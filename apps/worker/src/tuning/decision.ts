@@ -3,7 +3,7 @@ import { choose, defaultsOf, finalistsOf, incumbentOf, isRight } from '@warmlane
 import { type Compared, compareFinalists } from './comparison.js';
 import { COMPARISON_STEP, type PastLosses } from './past-losses.js';
 import { TrialOver } from './trial-process.js';
-import type { ShapeRun, TuningRun } from './tuning-run.js';
+import type { ShapeRun, TuningContext } from './tuning-context.js';
 
 /** A comparison is worth this much of the time that is left, shared by the shapes that still wait for theirs. */
 const MOST_COMPARISON_MS = 20_000;
@@ -14,7 +14,7 @@ const EXTRA_LIMIT_MS = 120_000;
  * The candidate of a shape that is fastest, from a comparison side by side; null where none is right. Without one, for
  * want of time or because its process died, what the lane has now stays, if it is right.
  */
-export async function decideShape(run: TuningRun, shape: ShapeRun, losses: PastLosses): Promise<string | null> {
+export async function decideShape(run: TuningContext, shape: ShapeRun, losses: PastLosses): Promise<string | null> {
   const { provider, options: given } = shape.target.spec;
   const incumbent = incumbentOf(provider, given, shape.found);
   const defaults = defaultsOf(shape.found);
@@ -32,7 +32,7 @@ export async function decideShape(run: TuningRun, shape: ShapeRun, losses: PastL
 
 /** Null where there was no comparison. */
 async function compare(
-  run: TuningRun,
+  run: TuningContext,
   shape: ShapeRun,
   finalists: TuningCandidate[],
   losses: PastLosses,
@@ -67,7 +67,7 @@ async function compare(
   );
 }
 
-function logged(run: TuningRun, shape: ShapeRun, reason: string): null {
+function logged(run: TuningContext, shape: ShapeRun, reason: string): null {
   run.deps.logger.warn({ shapeKey: shape.target.key.shapeKey, reason }, 'finalists were not compared: the lane stays');
   return null;
 }

@@ -9,25 +9,18 @@ import {
   canonicalOptions,
   chooseWithin,
   nextTrial,
-  type Sample,
   type ShapeChoice,
   settle,
   type Trial,
-  type TuningTraits,
   withoutFigures,
 } from '@warmlane/lanes';
-import type { Logger } from '@warmlane/observability';
-import type { TuningStore } from '@warmlane/redis';
-import type { TrialTurn } from '../lanes/trial-turn.js';
-import type { Verifier } from '../lanes/verifier.js';
-import type { TrialsPort } from '../ports.js';
 import { decideShape } from './decision.js';
-import type { Pace } from './pace.js';
 import { PastLosses } from './past-losses.js';
 import { tryShape } from './shape-trial.js';
 import { TimeBudget } from './time-budget.js';
 import type { TrialRoom } from './trial-lane.js';
 import { TrialProcess } from './trial-process.js';
+import type { ShapeRun, TuningContext, TuningRunDeps, TuningRunOptions } from './tuning-context.js';
 import type { TuningTarget } from './tuning-target.js';
 
 /** Of the time budget, for trials one by one; the rest is for the comparisons. */
@@ -37,46 +30,11 @@ const MOST_DEATHS = 2;
 /** Less time is no trial. */
 const LEAST_TRIAL_MS = 2_000;
 
-export interface TuningRunDeps {
-  store: TuningStore;
-  verifier: Verifier;
-  trials: TrialsPort;
-  turn: TrialTurn;
-  pace: Pace;
-  logger: Logger;
-}
-
-export interface TuningRunOptions {
-  worker: string;
-  device: string;
-  traits: TuningTraits;
-  /** The fence of its writes. */
-  token: string;
-  signal: AbortSignal;
-  /** For all trials together, ms. */
-  budgetMs: number;
-  /** For one candidate with one shape, ms. */
-  candidateMs: number;
-  /** Bytes that trials may take now. */
-  memoryBytes: () => number;
-  /** Where models are prepared for lanes that share weights. */
-  preparedModels: string;
-  /** Bytes that lanes of the model which were tuned before are going to hold. */
-  takenBytes: number;
-}
-
-/** One shape of the run. */
-export interface ShapeRun {
-  target: TuningTarget;
-  samples: readonly Sample[];
-  found: TuningCandidate[];
-}
-
 /**
  * One tuning of some shapes of a model: every candidate in a process of its own, then the finalists of each shape side by
  * side. Every outcome is in Redis before the next trial begins, so whoever goes on after a death goes on from there.
  */
-export class TuningRun {
+export class TuningRun implements TuningContext {
   readonly shapes: ShapeRun[] = [];
   readonly budget: TimeBudget;
   private losses = new PastLosses([], null);
