@@ -43,7 +43,7 @@ export const ROWS: HeldModel = {
   },
   config: { batch: { sizes: [1, 4] } },
 };
-export const ROWS_CLASS = 'x:uint8[b,2]';
+const ROWS_CLASS = 'x:uint8[b,2]';
 
 export function shapeOf(bytes: number): string {
   return printShapeKey([{ name: 'x', dtype: 'uint8', dims: [bytes] }]);

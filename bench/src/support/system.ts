@@ -19,6 +19,8 @@ export interface SystemOptions {
   redis: string;
   data: string;
   workers?: number;
+  /** Default: `cpu`. */
+  device?: string;
   env?: Record<string, string>;
 }
 
@@ -36,7 +38,7 @@ export class System implements AsyncDisposable {
   static async start(options: SystemOptions): Promise<System> {
     const port = await freePort('127.0.0.1');
     const args = ['serve', '--models', options.models, '--http', `127.0.0.1:${port}`, '--redis', options.redis];
-    args.push('--device', 'cpu', '--workers', String(options.workers ?? 1));
+    args.push('--device', options.device ?? 'cpu', '--workers', String(options.workers ?? 1));
     const child = spawn(`${ROOT}warmlane`, args, {
       cwd: ROOT,
       env: { ...process.env, WARMLANE_DATA: options.data, ...options.env },

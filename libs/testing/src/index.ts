@@ -28,6 +28,6 @@ export {
   stringConcatModel,
   twoBatchAxesModel,
 } from './models.js';
-export { bytesOf, model, type Node, tensor } from './onnx-builder.js';
+export { bytesOf, model, type Node, tensor, withChecksum } from './onnx-builder.js';
 export { type StackModel, stackInput, writeStackModel } from './stack-model.js';
 export { type StartRedisOptions, startRedis, testRedisBinary } from './start-redis.js';

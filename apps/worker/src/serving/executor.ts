@@ -21,7 +21,7 @@ import { Trials } from './trials.js';
 import { deadlineExceeded, Reroute, type Served, type Work } from './work.js';
 
 /** One run that succeeded. */
-export interface Execution {
+interface Execution {
   model: string;
   version: string;
   /** Items of requests in it; places that were only filled up do not count. */
