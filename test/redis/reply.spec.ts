@@ -98,6 +98,31 @@ describe('ReplyReader', () => {
     await reader.close();
   });
 
+  it('brings a small answer with its name, a large one by its name', async () => {
+    const producer = newId();
+    const reading = new ReplyStore(fixture.redis);
+    const read = vi.spyOn(reading, 'read');
+    const reader = new ReplyReader(fixture.redis, reading, producer, undefined, { sweepEveryMs: 3_600_000 });
+    const send = async (bytes: number): Promise<Answer> => {
+      const request = newId();
+      const waiting = wait(reader, request);
+      const data = Buffer.alloc(bytes, 7);
+      await store().answer(request, producer, headOf(bytes), [data]);
+      const got = await waiting;
+      expect(got.inline[0]?.equals(data)).toBe(true);
+      return got;
+    };
+    await send(16);
+    await send(600);
+    expect(read.mock.calls.flatMap(([requests]) => requests)).toEqual([]);
+    await send(1_024);
+    await send(60_000);
+    expect(read.mock.calls.flatMap(([requests]) => requests)).toHaveLength(2);
+    const entries = await fixture.redis.xrange(keys.replies(producer), '-', '+');
+    expect(entries.map(([, fields]) => fields.length)).toEqual([4, 4, 2, 2]);
+    await reader.close();
+  });
+
   it('hands each of 1,000 answers to who waits for it', async () => {
     const producer = newId();
     const reader = new ReplyReader(fixture.redis, store(), producer);
@@ -130,6 +155,8 @@ describe('ReplyReader', () => {
     for (const [n, form] of forms.entries()) {
       batch.set(keys.reply(bad[n] ?? ''), form).xadd(keys.replies(producer), '*', 'r', bad[n] ?? '');
     }
+    // Nobody waits for this one, whatever it is.
+    batch.xadd(keys.replies(producer), '*', 'r', newId(), 'a', 'garbage');
     batch.xadd(keys.replies(producer), '*', 'other', 'fields').xadd(keys.replies(producer), '*', 'r', 'thrower');
     batch.set(keys.reply('thrower'), 'garbage');
     await batch.exec();

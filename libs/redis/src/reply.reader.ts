@@ -21,9 +21,10 @@ interface Waiting {
 }
 
 /**
- * Hands each answer to whoever waits for it in this process. It reads the producer's stream on a connection of its own
- * and resumes after the last id it saw, so a broken connection misses nothing; once a second it also asks for requests
- * that have waited for more than 1 s, in case the stream was lost with Redis's memory.
+ * Hands each answer to whoever waits for it in this process. It reads the producer's stream, in which small answers stand
+ * themselves and large ones by name, on a connection of its own, and resumes after the last id it saw, so a broken
+ * connection misses nothing; once a second it also asks for requests that have waited for more than 1 s, in case the
+ * stream was lost with Redis's memory.
  */
 export class ReplyReader {
   readonly #store: ReplyStore;
@@ -97,7 +98,7 @@ export class ReplyReader {
   async #run(): Promise<void> {
     while (!this.#closed) {
       try {
-        const reply = await this.#connection.xread(
+        const reply = await this.#connection.xreadBuffer(
           'COUNT',
           READ_AT_ONCE,
           'BLOCK',
@@ -109,14 +110,26 @@ export class ReplyReader {
         this.#lastReadAt = performance.now();
         const entries = reply?.[0]?.[1] ?? [];
         // Names are passed over only once their answers were read: a failed read is read again.
-        await this.#deliver(entries.map(([, fields]) => fields[1] ?? ''));
-        this.#lastId = entries.at(-1)?.[0] ?? this.#lastId;
+        await this.#deliver(this.#takeStreamed(entries.map(([, fields]) => fields)));
+        this.#lastId = entries.at(-1)?.[0].toString() ?? this.#lastId;
       } catch (error) {
         if (this.#closed) return;
         this.#logger?.warn({ error: String(error) }, 'reading answers failed; trying again');
         await delay(RETRY_MS);
       }
     }
+  }
+
+  /** Hands out the answers that stand in the stream themselves; the names of the others. */
+  #takeStreamed(entries: readonly Buffer[][]): string[] {
+    const names: string[] = [];
+    for (const [, name, field, value] of entries) {
+      const request = name?.toString() ?? '';
+      if (!this.#waiting.has(request)) continue;
+      if (value !== undefined && field?.toString() === 'a') this.#hand(request, this.#store.decode(value, request));
+      else names.push(request);
+    }
+    return names;
   }
 
   #onSweepTimer(): void {
@@ -143,13 +156,17 @@ export class ReplyReader {
     }
   }
 
-  /** One that throws must not keep the others of its batch from their answers. */
-  #settle(request: string, { settle }: Waiting, answer: Answer): void {
+  /** False where nobody waits. One that throws must not keep the others of its batch from their answers. */
+  #hand(request: string, answer: Answer): boolean {
+    const waiting = this.#waiting.get(request);
+    if (waiting === undefined) return false;
+    this.#waiting.delete(request);
     try {
-      settle(answer);
+      waiting.settle(answer);
     } catch (error) {
       this.#logger?.error({ request, error: String(error) }, 'an answer could not be handed out');
     }
+    return true;
   }
 
   async #deliver(requests: readonly string[]): Promise<number> {
@@ -158,11 +175,7 @@ export class ReplyReader {
     let delivered = 0;
     wanted.forEach((request, n) => {
       const answer = answers[n] ?? null;
-      const waiting = this.#waiting.get(request);
-      if (answer === null || waiting === undefined) return;
-      this.#waiting.delete(request);
-      delivered += 1;
-      this.#settle(request, waiting, answer);
+      if (answer !== null && this.#hand(request, answer)) delivered += 1;
     });
     return delivered;
   }

@@ -8,6 +8,8 @@ import { runScript } from './scripts.js';
 
 /** Names kept for a producer that reads late; at 4,000 answers per second that is 2.5 s of outage, the rest is swept. */
 const STREAM_LENGTH = 10_000;
+/** Answers up to this size stand in the stream: whoever waits is spared a trip to Redis. 10 MB per producer at most. */
+const STREAMED_BYTES = 1_024;
 
 /** Answers to requests: each is written once, under the request's internal id. */
 export class ReplyStore {
@@ -35,7 +37,7 @@ export class ReplyStore {
       this.#redis,
       'answerRequest',
       [keys.reply(request), keys.replies(producer), keys.result(request)],
-      [encodeAnswer(head, inline), ttlMs, request, REPLY_TTL_MS, STREAM_LENGTH],
+      [encodeAnswer(head, inline), ttlMs, request, REPLY_TTL_MS, STREAM_LENGTH, STREAMED_BYTES],
     );
     return reply === 1;
   }
@@ -47,15 +49,11 @@ export class ReplyStore {
   async read(requests: readonly string[]): Promise<(Answer | null)[]> {
     if (requests.length === 0) return [];
     const values = await this.#redis.mgetBuffer(requests.map(keys.reply));
-    return values.map((value, n) => (value === null ? null : this.#decodeOrFail(value, requests[n] ?? '')));
+    return values.map((value, n) => (value === null ? null : this.decode(value, requests[n] ?? '')));
   }
 
-  /** True where the request is answered: a job that runs again asks this first. */
-  async exists(request: string): Promise<boolean> {
-    return (await this.#redis.exists(keys.reply(request))) === 1;
-  }
-
-  #decodeOrFail(value: Buffer, request: string): Answer {
+  /** As {@link read}, for bytes that came another way. */
+  decode(value: Buffer, request: string): Answer {
     try {
       return decodeAnswer(value);
     } catch (error) {
@@ -63,5 +61,10 @@ export class ReplyStore {
       this.#logger?.warn({ request, bytes: value.byteLength }, `${body.message}: its request fails. ${body.hint}`);
       return { head: { ok: false, error: body }, inline: [] };
     }
+  }
+
+  /** True where the request is answered: a job that runs again asks this first. */
+  async exists(request: string): Promise<boolean> {
+    return (await this.#redis.exists(keys.reply(request))) === 1;
   }
 }

@@ -10,7 +10,7 @@ interface Methods {
 }
 
 /** A process that the kernel does not end, which cannot be started on purpose; and one that ends when told to. */
-function stubChild(): {
+function standInChild(): {
   child: Child<Methods, ChildEvents<string>>;
   peer: Channel<Methods, ChildEvents<string>>;
   end: (exit: ChildExit) => void;
@@ -36,7 +36,7 @@ const options = {
 };
 
 it('a process that SIGKILL does not end is lost, and its calls end with that', async () => {
-  const { child, peer, signals } = stubChild();
+  const { child, peer, signals } = standInChild();
   const life = new ProcessLife(child, options);
   peer.emit('hello', 'here');
   expect(await life.hello).toBe('here');
@@ -50,7 +50,7 @@ it('a process that SIGKILL does not end is lost, and its calls end with that', a
 });
 
 it('a process killed from outside is not taken for one that closed its channel', async () => {
-  const { child, peer, end } = stubChild();
+  const { child, peer, end } = standInChild();
   const life = new ProcessLife(child, options);
   peer.emit('hello', 'here');
   await life.hello;
@@ -61,7 +61,7 @@ it('a process killed from outside is not taken for one that closed its channel',
 });
 
 it('a process that says no hello is killed', async () => {
-  const silent = stubChild();
+  const silent = standInChild();
   const life = new ProcessLife(silent.child, { ...options, helloTimeoutMs: 10, killTimeoutMs: 5000 });
   const failed = expect(life.hello).rejects.toMatchObject({
     message: expect.stringContaining('no hello within 10 ms'),
@@ -75,7 +75,7 @@ it('a process that says no hello is killed', async () => {
 });
 
 it('an orderly end is a planned death, whatever its limit', async () => {
-  const { child, peer, end, signals } = stubChild();
+  const { child, peer, end, signals } = standInChild();
   const life = new ProcessLife(child, options);
   peer.emit('hello', 'here');
   peer.handle('close', () => {
@@ -89,7 +89,7 @@ it('an orderly end is a planned death, whatever its limit', async () => {
 });
 
 it('a call behind one that blocks is not judged before that one is answered', async () => {
-  const { child, peer, signals } = stubChild();
+  const { child, peer, signals } = standInChild();
   const life = new ProcessLife(child, options);
   peer.emit('hello', 'here');
   await life.hello;
