@@ -86,8 +86,8 @@ export class LaneRecords {
     return { deaths: 1, trialFirst: true };
   }
 
-  /** Says whether smaller requests may be padded to the lane's class; before it is READY, so that none comes too early. */
-  async notePadding(lane: Lane): Promise<void> {
+  /** Says whether smaller requests may be padded to the class of a lane that serves. */
+  private async notePadding(lane: Lane): Promise<void> {
     const { rules, class: shapeClass } = lane.spec;
     if (rules.pad === null || lane.record?.padding === undefined) return;
     const proven = lane.record.padding.verified ? rules.pad.digest : null;
@@ -96,7 +96,10 @@ export class LaneRecords {
 
   private async write(lane: Lane, from: LaneState): Promise<boolean> {
     const doc = lane.toDoc(this.identity.id);
-    if (isServing(lane.state)) return await this.redis.lanes.ready(doc, lane.spec.class);
+    if (isServing(lane.state)) {
+      await this.notePadding(lane);
+      return await this.redis.lanes.ready(doc, lane.spec.class);
+    }
     if (isServing(from) || lane.state === 'DRAINING') return await this.redis.lanes.leave(doc, lane.spec.class);
     return await this.redis.lanes.put(doc);
   }

@@ -156,7 +156,6 @@ export class WarmQueue {
     if (this.life.current !== life) throw new WarmlaneError('worker-gone', 'the runtime ended', 'It is warmed again.');
     lane.startWatch(record);
     lane.retries = 0;
-    await this.records.notePadding(lane);
     await this.records.move(lane, 'READY');
     if (!lane.is('READY')) return;
     await this.hub.laneReady(lane.toReady());

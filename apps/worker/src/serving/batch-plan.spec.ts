@@ -191,3 +191,55 @@ describe('Progress', () => {
     expect([joined.copyMs, joined.computeMs, progress.startedAt]).toEqual([3, 6, 10]);
   });
 });
+
+describe('gathering, cutting and joining', () => {
+  /** Deterministic draws: the same cases in every run. */
+  function draws(seed: number): (limit: number) => number {
+    let state = seed;
+    return (limit) => {
+      state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fffffff;
+      return (state >>> 8) % limit;
+    };
+  }
+
+  it('give every request its own items in order, whatever waits, and run nothing twice', () => {
+    const draw = draws(23);
+    for (let round = 0; round < 200; round += 1) {
+      const lanes = [1, 2, 4, 8].filter(() => draw(2) === 0).map((size) => lane(size, 1 + draw(10)));
+      if (lanes.length === 0) lanes.push(lane(3, 2));
+      let value = 0;
+      const requests = Array.from({ length: 1 + draw(9) }, () => {
+        const items = 1 + draw(12);
+        const data = Uint8Array.from({ length: items * 4 }, () => {
+          value = (value + 1) % 251;
+          return value;
+        });
+        const inputs = [{ name: 'x', dtype: 'uint8' as const, dims: [items, 4], data }];
+        return work(items, { inputs, alone: draw(8) === 0, shared: draw(4) === 0 ? 'other' : '' });
+      });
+      const answers = new Map<Work, number[]>();
+      let ran = 0;
+      for (let waiting = requests; waiting.length > 0; ) {
+        const { turn } = plan(waiting, lanes);
+        expect(turn.run).not.toBeNull();
+        const run = turn.run ?? { lane: lane(1, 1), parts: [] };
+        const { parts } = run;
+        expect(parts.reduce((sum, part) => sum + part.count, 0)).toBeLessThanOrEqual(run.lane.batch?.size ?? 1);
+        expect(new Set(parts.map((part) => part.work.shared)).size).toBe(1);
+        if (parts.some((part) => part.work.alone)) expect(parts).toHaveLength(1);
+        for (const part of parts) {
+          const [x] = itemOf(part, run.lane).inputs;
+          if (x === undefined) throw new Error('no input');
+          const outputs = [{ ...x, name: 'y' }];
+          ran += part.count;
+          if (part.work.progress.end(part.from, part.count, { outputs, copyMs: 0, computeMs: 1 }, 0)) {
+            answers.set(part.work, Array.from(part.work.progress.join(AXES).outputs[0]?.data ?? []));
+          }
+        }
+        waiting = waiting.filter((one) => !turn.taken.includes(one));
+      }
+      expect(ran).toBe(requests.reduce((sum, request) => sum + request.items, 0));
+      for (const request of requests) expect(answers.get(request)).toEqual(Array.from(request.inputs[0]?.data ?? []));
+    }
+  });
+});
