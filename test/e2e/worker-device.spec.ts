@@ -1,3 +1,4 @@
+import { model } from '@warmlane/testing';
 import { afterEach, describe, expect, it } from 'vitest';
 import { ramp, until, WorkerRig } from '../support/worker-rig.js';
 
@@ -65,6 +66,40 @@ describe('a worker and its device', () => {
       const now = await rig.lanes.list({ state: 'READY' });
       return now.some((lane) => failed.some((one) => one.id === lane.id));
     });
+  });
+
+  it('lives on where the machine refuses memory: that lane is tried again, the others serve', async () => {
+    rig = await WorkerRig.start();
+    // On the way to y, x times its transpose: 2^46 floats for 2^23, more than any address space has.
+    const outer = model({
+      name: 'outer',
+      nodes: [
+        { op: 'Transpose', inputs: ['x'], outputs: ['t'], attributes: { perm: { ints: [1, 0] } } },
+        { op: 'MatMul', inputs: ['x', 't'], outputs: ['p'] },
+        { op: 'ReduceMax', inputs: ['p'], outputs: ['y'], attributes: { axes: { ints: [1] } } },
+      ],
+      inputs: [{ name: 'x', dtype: 'float32', dims: ['N', 1] }],
+      outputs: [{ name: 'y', dtype: 'float32', dims: ['N', 1] }],
+    });
+    const [huge, small] = [`x:float32[${2 ** 23},1]`, 'x:float32[4,1]'];
+    await rig.addModel('outer', { bytes: outer, yaml: `shapes: ["${huge}", "${small}"]\nrequired: false\n` });
+    const process = rig.startWorker();
+    const ready = await rig.laneIn(small, 'READY');
+    const [runtime] = await process.children('runtime');
+    let lane = await rig.lane(huge);
+    const again = await until(
+      () => `the lane to be tried again; it is ${lane?.state} (${lane?.reason})`,
+      async () => {
+        lane = await rig.lane(huge);
+        return lane?.state === 'QUEUED' && lane.reason !== '' ? lane : null;
+      },
+    );
+    expect(again.reason).toMatch(/^tried again: .*281474976710656/);
+    const producer = await rig.producer();
+    const answer = await producer.infer({ model: 'outer', inputs: [ramp('x', [4, 1])] });
+    expect(answer.lane).toBe('ready');
+    expect(await process.children('runtime')).toEqual([runtime]);
+    expect((await rig.lane(small))?.epoch).toBe(ready.epoch);
   });
 
   it('ends a lane that no plan holds any more when it is asked to', async () => {

@@ -16,24 +16,29 @@ import { Verifier } from './verifier.js';
 
 /** Without a request for so long a planned restart of the runtime disturbs nobody. */
 const QUIET_MS = 10_000;
+/** After so long a planned restart takes the first short pause. */
+const PATIENCE_MS = 600_000;
+const SHORT_PAUSE_MS = 500;
 
 /** What is done while no lane is being warmed: fallbacks are proven, lanes measured again, lost memory is got back. */
 @Injectable()
 export class IdleWork {
   private busy = false;
+  /** Since when a planned restart is due (performance.now), or null. */
+  private dueSince: number | null = null;
   /** Versions whose fallback could not be proven beforehand: their first cold request tries again. */
   private readonly refused = new WeakSet<HeldVersion>();
 
   constructor(
-    @Inject(RUNTIME) private readonly runtime: RuntimePort,
+    @Inject(RUNTIME) private readonly runtime: Pick<RuntimePort, 'renew'>,
     @Inject(LaneRegistry) private readonly registry: LaneRegistry,
-    @Inject(LaneMemory) private readonly memory: LaneMemory,
-    @Inject(LaneWatcher) private readonly watcher: LaneWatcher,
-    @Inject(QuietMeasure) private readonly quietMeasure: QuietMeasure,
-    @Inject(Fallback) private readonly fallback: Fallback,
-    @Inject(Verifier) private readonly verifier: Verifier,
-    @Inject(WorkerRedis) private readonly redis: WorkerRedis,
-    @Inject(LOGGER) private readonly logger: Logger,
+    @Inject(LaneMemory) private readonly memory: Pick<LaneMemory, 'budget'>,
+    @Inject(LaneWatcher) private readonly watcher: Pick<LaneWatcher, 'quietMs'>,
+    @Inject(QuietMeasure) private readonly quietMeasure: Pick<QuietMeasure, 'measureDue'>,
+    @Inject(Fallback) private readonly fallback: Pick<Fallback, 'unused' | 'drop' | 'isPrepared' | 'prepare'>,
+    @Inject(Verifier) private readonly verifier: Pick<Verifier, 'drop' | 'samplesOf'>,
+    @Inject(WorkerRedis) private readonly redis: { readonly plans: Pick<WorkerRedis['plans'], 'entries'> },
+    @Inject(LOGGER) private readonly logger: Pick<Logger, 'info' | 'warn' | 'error'>,
   ) {}
 
   /** Starts what is due, one thing at a time; goes on by itself. */
@@ -55,8 +60,21 @@ export class IdleWork {
     const next = serving.find((held) => !this.fallback.isPrepared(held) && !this.refused.has(held));
     if (next !== undefined) await this.prepare(next);
     else await this.quietMeasure.measureDue();
-    if (next === undefined && this.memory.budget.restartDue && this.watcher.quietMs > QUIET_MS)
-      await this.renewRuntime();
+    if (this.restartNow() && next === undefined) await this.renewRuntime();
+  }
+
+  /**
+   * Whether the runtime is to be restarted now for memory it does not give back. Where traffic never pauses so long, a short
+   * pause has to do in the end: every lane that is made anew would lack that memory.
+   */
+  private restartNow(): boolean {
+    if (!this.memory.budget.restartDue) {
+      this.dueSince = null;
+      return false;
+    }
+    this.dueSince ??= performance.now();
+    const patient = performance.now() - this.dueSince < PATIENCE_MS;
+    return this.watcher.quietMs > (patient ? QUIET_MS : SHORT_PAUSE_MS);
   }
 
   /** With the smallest shape of its plan; a model without one is proven with its first cold request. */
