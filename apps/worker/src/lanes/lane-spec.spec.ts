@@ -1,7 +1,7 @@
 import { type ModelMetadata, modelConfigSchema } from '@warmlane/contracts';
 import { describe, expect, it } from 'vitest';
 import type { HeldVersion } from '../models/held-version.js';
-import { optionsKeyOf } from './lane.js';
+import { optionsKeyOf, rulesKeyOf } from './lane.js';
 import { laneSpecOf, precisionOf } from './lane-spec.js';
 import { variations } from './revisit.js';
 
@@ -49,6 +49,21 @@ describe('laneSpecOf', () => {
     expect(warmed.options.session).toEqual({ intra_op_num_threads: '1' });
     expect(optionsKeyOf(warmed)).not.toBe(optionsKeyOf(spec(config)));
     expect(optionsKeyOf(spec(config))).toBe(optionsKeyOf(spec(config)));
+  });
+
+  it('knows a lane that was proven for other rules, not for other sizes of batch', () => {
+    const key = (config: object) => rulesKeyOf(spec(config));
+    const pad = (to: number[], crop = 'd') => ({ x: { axis: 3, to, outputs: { y: { axis: 0, crop } } } });
+    const keys = [
+      key({}),
+      key({ batch: { axis: { x: 0, m: 0 }, sizes: [1] } }),
+      key({ pad: pad([100]) }),
+      key({ pad: pad([100, 200]) }),
+      key({ pad: pad([100], 'ceil(d/2)') }),
+    ];
+    expect(new Set(keys).size).toBe(keys.length);
+    expect(key({ batch: { axis: { x: 0, m: 0 }, sizes: [1, 4] } })).toBe(keys[1]);
+    expect(spec({ pad: { ...pad([100]), m: { axis: 1, to: [1], value: 3 } } }).fill.m).toEqual([0, 0, 0x40, 0x40]);
   });
 
   it('says why a device cannot have the lane', () => {

@@ -171,8 +171,8 @@ export class Lane {
 }
 
 /** A lane that was proven for other rules serves under those: another yaml asks for another lane. */
-export function rulesKeyOf({ rules, held }: Pick<LaneSpec, 'rules' | 'held'>): string {
-  return JSON.stringify([rules.batch, rules.pad === null ? null : held.config.pad]);
+export function rulesKeyOf({ rules }: Pick<LaneSpec, 'rules'>): string {
+  return JSON.stringify([rules.batch, rules.pad]);
 }
 
 export function optionsKeyOf(spec: Pick<LaneSpec, 'providers' | 'fallback' | 'options'>): string {
