@@ -10,6 +10,7 @@ import { addServeCommand } from './serve/serve.command.js';
 import { installedCudaProvider } from './setup/cuda-provider.js';
 import { addSetupCommand } from './setup/setup.command.js';
 import { addTestCommand } from './test/test.command.js';
+import { addTuneCommand } from './tune/tune.command.js';
 
 const program = new Command('warmlane').description('Keeps ONNX Runtime models warm, shape by shape, and serves them.');
 addDemoCommand(program);
@@ -18,6 +19,7 @@ addAloneCommands(program);
 addTestCommand(program);
 addBenchCommand(program);
 addDoctorCommand(program);
+addTuneCommand(program);
 addSetupCommand(program);
 
 try {
