@@ -1,29 +1,48 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { listGpus, nvidiaDriverVersion } from '@warmlane/ort';
+import { z } from 'zod';
 import { measureArticle } from './article.js';
 import { measureFloor } from './floor.js';
 import { type MixedRow, measureMixed, mixedRatios } from './mixed.js';
 import { measureSharedWeights } from './shared-weights.js';
-import { openStage } from './stage.js';
+import { modelPath, openStage, SHAPES } from './stage.js';
+import { measureTuner } from './tuner.js';
+
+/** Name of a part's rows where it is not the part's own. */
+const ROWS_OF: Record<string, string> = { weights: 'sharedWeights' };
+
+const beforeSchema = z.object({
+  rows: z.array(z.looseObject({ part: z.string() })),
+  figures: z.record(z.string(), z.unknown()),
+});
+
+/** What the file holds already; nothing where there is none. */
+function readBefore(out: string): z.infer<typeof beforeSchema> {
+  if (!existsSync(out)) return { rows: [], figures: {} };
+  return beforeSchema.parse(JSON.parse(readFileSync(out, 'utf8')));
+}
 
 /**
- * The figures of lanes on a GPU. Parts by name: `node bench/dist/gpu/lanes.js OUT.json mixed floor weights article`. Needs
- * ORT_LIB_DIR and MODELS_DIR (rec.onnx, det.onnx). Writes rows and figures of the parts that it ran.
+ * The figures of lanes on a GPU. Parts by name: `node bench/dist/gpu/lanes.js OUT.json mixed floor weights article tuner`. Needs
+ * ORT_LIB_DIR and MODELS_DIR (rec.onnx, det.onnx). Rows and figures of the
+ * parts that it runs take the place of those that OUT.json has of them; all else there stays.
  */
 async function main(): Promise<void> {
   const [out, ...parts] = process.argv.slice(2);
   const { ORT_LIB_DIR: libDir, MODELS_DIR: modelsDir, COMMIT: commit = 'unknown' } = process.env;
   if (out === undefined || libDir === undefined || modelsDir === undefined) {
     throw new Error(
-      'usage: ORT_LIB_DIR=... MODELS_DIR=... node bench/dist/gpu/lanes.js OUT.json [mixed] [floor] [weights] [article]',
+      'usage: ORT_LIB_DIR=... MODELS_DIR=... node bench/dist/gpu/lanes.js OUT.json [mixed] [floor] [weights] [article] [tuner]',
     );
   }
   const stage = openStage({ libDir, modelsDir });
   const scratch = mkdtempSync(join(tmpdir(), 'warmlane-bench-'));
-  const rows: unknown[] = [];
-  const figures: Record<string, unknown> = {};
+  const before = readBefore(out);
+  const replaced = new Set(parts.map((part) => ROWS_OF[part] ?? part));
+  const rows: unknown[] = before.rows.filter((row) => !replaced.has(row.part));
+  const figures: Record<string, unknown> = { ...before.figures };
   const save = () => {
     const versions = {
       ort: stage.runtime.version,
@@ -68,6 +87,25 @@ async function main(): Promise<void> {
         ratioAfterFirst: weights.ratioAfterFirst,
         difference: weights.difference,
       };
+      save();
+    }
+    if (parts.includes('tuner')) {
+      const range = { rec: [-1, 1], det: [-40, 40] } as const;
+      const batchOne = SHAPES.det.filter((shape) => shape.startsWith('x:float32[1,'));
+      const models = (
+        [
+          ['rec', SHAPES.rec],
+          ['det', batchOne],
+        ] as const
+      ).map(([name, shapes]) => ({
+        ...{ name, shapes, path: modelPath(stage, name) },
+        range: [...range[name]] as [number, number],
+      }));
+      const { runtime, cuda } = stage;
+      const tuned = await measureTuner({ provider: 'cuda', device: 'cuda:0', libDir, models, runtime, cuda });
+      rows.push(...tuned.rows);
+      const { worstGap, wrongChosen, seconds } = tuned;
+      figures.tuner = { worstGap, wrongChosen, seconds };
       save();
     }
     if (parts.includes('article')) {

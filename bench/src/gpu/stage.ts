@@ -48,12 +48,12 @@ export function seeded(seed: number): () => number {
   };
 }
 
-/** Floats in [-1, 1] for every input of a shape key. */
-export function randomInputs(shapeKey: string, seed: number): NamedTensor[] {
+/** Floats in a range, default [-1, 1], for every input of a shape key. */
+export function randomInputs(shapeKey: string, seed: number, [low, high]: [number, number] = [-1, 1]): NamedTensor[] {
   const random = seeded(seed);
   return parseShapeKey(shapeKey).map((spec) => {
     const values = new Float32Array(spec.dims.reduce((product, dim) => product * dim, 1));
-    for (let at = 0; at < values.length; at += 1) values[at] = random() * 2 - 1;
+    for (let at = 0; at < values.length; at += 1) values[at] = low + random() * (high - low);
     return { ...spec, data: new Uint8Array(values.buffer) };
   });
 }
