@@ -1,5 +1,6 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { type ParsedOptions, parseModelOptions, type TuningCandidate } from '@warmlane/contracts';
-import { type Contender, median, percentile, type Sample } from '@warmlane/lanes';
+import { type Contender, median, percentile, type Sample, shuffled } from '@warmlane/lanes';
 import type { LaneSpec } from '../lanes/lane.js';
 import type { Verifier } from '../lanes/verifier.js';
 import type { Pace } from './pace.js';
@@ -14,6 +15,8 @@ const LEAST_ROUNDS = 5;
 /** One finalist's part of a round: many runs of a fast lane, one of a slow one. */
 const PART_MS = 40;
 const MOST_RUNS = 20;
+/** Threads of the session that ran before spin on for a while. */
+const SETTLE_MS = 5;
 
 export interface Comparison {
   spec: LaneSpec;
@@ -60,12 +63,11 @@ export function compareFinalists(process: TrialProcess, verifier: Verifier, aske
     let workedMs = 0;
     for (let round = 0; round < ROUNDS && (round < LEAST_ROUNDS || workedMs < budgetMs); round += 1) {
       const begun = performance.now();
-      // Nobody is always first: what ran before leaves its caches and clocks behind.
-      for (let at = 0; at < entrants.length; at += 1) {
-        const entrant = entrants[(at + round) % entrants.length];
-        if (entrant === undefined) continue;
+      for (const entrant of shuffled(entrants)) {
+        await delay(SETTLE_MS);
         const runs = Math.max(1, Math.min(MOST_RUNS, Math.floor(PART_MS / (entrant.candidate.p50Ms ?? PART_MS))));
-        const runsMs = await entrant.lane.measure(inputs, runs, PART_MS);
+        // The first run finds caches and clocks as another one left them.
+        const [, ...runsMs] = await entrant.lane.measure(inputs, runs + 1, PART_MS);
         entrant.roundsMs.push(median(runsMs));
         entrant.runsMs.push(...runsMs);
       }
