@@ -20,7 +20,7 @@ import { ROOT, type Row } from '../support/result.js';
 import { startRedis } from '../support/system.js';
 import { randomInputs, seeded, worstError } from './stage.js';
 
-export interface TunedModel {
+interface TunedModel {
   name: string;
   path: string;
   shapes: string[];
