@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { newId, WarmlaneError } from '@warmlane/contracts';
 import { isSettled, type TuningTraits, tuningTraits, type WantedLane } from '@warmlane/lanes';
@@ -24,6 +25,7 @@ import { Tunings } from './tunings.js';
 
 /** After a tuning that could not be finished (the reference ended, Redis refused a write). */
 const TRY_AGAIN_MS = 30_000;
+const CLOSE_MS = 3_000;
 /** Trials get so much at least, however full the budget is: less would refuse every candidate. */
 const LEAST_TRIAL_BYTES = 512 * 2 ** 20;
 
@@ -67,10 +69,11 @@ export class Tuner {
       });
   }
 
-  /** Ends the trial under way: its process is killed, nothing of it is recorded. Resolves once all is over. */
+  /** Ends the trial under way: its process is killed, nothing of it is recorded. Resolves once all is over, or soon. */
   async close(): Promise<void> {
     this.abort.abort();
-    await this.running;
+    // A run of the reference cannot be ended; what comes of it is not used.
+    await Promise.race([this.running, delay(CLOSE_MS, undefined, { ref: false })]);
   }
 
   private async work(wanted: readonly WantedLane[]): Promise<void> {
