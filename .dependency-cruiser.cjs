@@ -16,7 +16,8 @@ module.exports = {
     only('libs/ort', ['libs/contracts']),
     only('libs/observability', ['libs/contracts']),
     only('libs/process', []),
-    only('libs/queues', ['libs/contracts', 'libs/redis']),
+    only('libs/shm', ['libs/contracts']),
+    only('libs/queues', ['libs/contracts', 'libs/redis', 'libs/shm']),
     only('apps/api', [
       'libs/contracts',
       'libs/redis',
@@ -24,6 +25,7 @@ module.exports = {
       'libs/lanes',
       'libs/observability',
       'libs/process',
+      'libs/shm',
     ]),
     only('apps/reference', ['libs/contracts', 'libs/ipc', 'libs/observability', 'libs/process']),
     only('apps/runtime', [
@@ -33,6 +35,7 @@ module.exports = {
       'libs/ort',
       'libs/observability',
       'libs/process',
+      'libs/shm',
     ]),
     only('apps/worker', [
       'libs/contracts',
@@ -43,6 +46,7 @@ module.exports = {
       'libs/ort',
       'libs/observability',
       'libs/process',
+      'libs/shm',
     ]),
     only('apps/cli', [
       'libs/contracts',
@@ -69,7 +73,7 @@ module.exports = {
     {
       name: 'reference-never-koffi',
       severity: 'error',
-      from: { path: '^(apps/reference|apps/api|libs/(contracts|ipc|redis|queues|lanes|observability|process))/' },
+      from: { path: '^(apps/reference|apps/api|libs/(contracts|ipc|redis|queues|lanes|observability|process|shm))/' },
       to: { path: 'node_modules/koffi' },
     },
   ],

@@ -10,6 +10,7 @@ import { type Capture, LaneSession, OrtError, type OrtRuntime, readModelMetadata
 import type { Device } from './device.js';
 import type { Gate } from './gate.js';
 import { runItems } from './lane-items.js';
+import type { RuntimeSlots } from './runtime-slots.js';
 import type { WeightLease, WeightStore } from './weight-store.js';
 
 type Method<K extends keyof RuntimeMethods> = (
@@ -40,6 +41,7 @@ export class LaneTable {
     private readonly device: Device,
     private readonly gate: Gate,
     private readonly weights: WeightStore,
+    private readonly slots: RuntimeSlots,
   ) {}
 
   create = async (params: CreateLaneParams): Promise<RuntimeMethods['lane.create']['result']> => {
@@ -143,18 +145,21 @@ export class LaneTable {
     return { runsMs };
   };
 
-  run: Method<'lane.run'> = ({ lane: id, inputs, outputs, poison }) => {
+  run: Method<'lane.run'> = ({ lane: id, inputs, outputs, poison, slots = false }) => {
     const { session } = this.#lane(id);
     if (poison) session.poisonOutputs();
     else this.gate.requestArrived();
-    return session.run(inputs, outputs);
+    const given = this.slots.open(inputs);
+    return slots ? this.slots.handOut(session.run(given, outputs, true), true) : session.run(given, outputs);
   };
 
-  items: Method<'lane.items'> = ({ lane: id, poison, ...params }) => {
+  items: Method<'lane.items'> = ({ lane: id, poison, slots = false, ...params }) => {
     const { session } = this.#lane(id);
     if (poison) session.poisonOutputs();
     else this.gate.requestArrived();
-    return runItems(session, params);
+    const items = params.items.map((item) => ({ ...item, inputs: this.slots.open(item.inputs) }));
+    const run = runItems(session, { ...params, items });
+    return slots ? { ...run, items: run.items.map((outputs) => this.slots.toSlots(outputs, false)) } : run;
   };
 
   release: Method<'lane.release'> = ({ lane: id }) => {

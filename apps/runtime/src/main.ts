@@ -19,6 +19,7 @@ import { guarded } from './guard.js';
 import { LaneTable } from './lane-table.js';
 import { PlainSessions } from './plain-sessions.js';
 import { dieWithParent } from './process-control.js';
+import { RuntimeSlots } from './runtime-slots.js';
 import { WeightStore } from './weight-store.js';
 
 /** How much ONNX Runtime itself writes to stderr, by our level; else its errors only. */
@@ -39,9 +40,13 @@ interface Start {
   /** Where the locks of devices lie; null for a trial, which works beside the runtime that holds the device. */
   locks: string | null;
   logSeverity: 0 | 2 | 3;
+  slots: RuntimeSlots;
 }
 
-/** Started by a worker as `main.js runtime|trial --provider cpu|cuda --parent PID --locks DIR --log-level LEVEL --nice N`. */
+/**
+ * Started by a worker as `main.js runtime|trial --provider cpu|cuda --parent PID --locks DIR --log-level LEVEL --nice N
+ * --shm-dir DIR --shm-limit BYTES`.
+ */
 async function main(): Promise<void> {
   const { positionals, values } = parseArgs({
     allowPositionals: true,
@@ -51,6 +56,8 @@ async function main(): Promise<void> {
       locks: { type: 'string' },
       'log-level': { type: 'string' },
       nice: { type: 'string' },
+      'shm-dir': { type: 'string' },
+      'shm-limit': { type: 'string' },
     },
   });
   dieWithParent(Number(values.parent));
@@ -68,6 +75,12 @@ async function main(): Promise<void> {
       provider: values.provider === 'cuda' ? 'cuda' : 'cpu',
       locks: trial ? null : (values.locks ?? null),
       logSeverity: ORT_SEVERITY[values['log-level'] ?? ''] ?? 3,
+      slots: RuntimeSlots.open({
+        dir: values['shm-dir'] ?? null,
+        // A trial has no time to hand anything out.
+        limitBytes: trial ? 0 : values['shm-limit'] === undefined ? null : Number(values['shm-limit']),
+        keeperPid: Number(values.parent),
+      }),
     });
   } catch (error) {
     channel.emit('refused', WarmlaneError.from(error).toBody());
@@ -75,7 +88,7 @@ async function main(): Promise<void> {
   }
 }
 
-async function start(channel: RuntimeChannel, { provider, locks, logSeverity }: Start): Promise<void> {
+async function start(channel: RuntimeChannel, { provider, locks, logSeverity, slots }: Start): Promise<void> {
   const { ORT_LIB_DIR: libDir, CUDA_VISIBLE_DEVICES: visible } = process.env;
   const gpu = provider === 'cuda' ? findGpu(visible ?? '0') : null;
   if (gpu !== null && locks !== null) await lockDevice(locks, gpu.uuid);
@@ -88,7 +101,7 @@ async function start(channel: RuntimeChannel, { provider, locks, logSeverity }: 
     ort: runtime.version,
     ...(await digests),
   };
-  serve(channel, runtime, device);
+  serve(channel, runtime, device, slots);
   channel.emit('hello', {
     pid: process.pid,
     provider: device.provider,
@@ -99,7 +112,7 @@ async function start(channel: RuntimeChannel, { provider, locks, logSeverity }: 
   });
 }
 
-function serve(channel: RuntimeChannel, runtime: OrtRuntime, device: Device): void {
+function serve(channel: RuntimeChannel, runtime: OrtRuntime, device: Device, slots: RuntimeSlots): void {
   const gate = new Gate({
     nowMs: () => performance.now(),
     after: (ms, then) => {
@@ -107,8 +120,8 @@ function serve(channel: RuntimeChannel, runtime: OrtRuntime, device: Device): vo
       return () => clearTimeout(timer);
     },
   });
-  const lanes = new LaneTable(runtime, device, gate, new WeightStore(runtime, device));
-  const plain = new PlainSessions(runtime, device, gate);
+  const lanes = new LaneTable(runtime, device, gate, new WeightStore(runtime, device), slots);
+  const plain = new PlainSessions(runtime, device, gate, slots);
   const handle = <K extends keyof RuntimeMethods>(method: K, handler: Handler<K>, options: HandleOptions = {}): void =>
     channel.handle(
       method,
@@ -132,6 +145,7 @@ function serve(channel: RuntimeChannel, runtime: OrtRuntime, device: Device): vo
     await plain.close();
     device.cuda?.close();
     runtime.close();
+    slots.close();
     leave(channel, 0);
     return {};
   });

@@ -3,6 +3,7 @@ import { type OrtRuntime, PlainSession } from '@warmlane/ort';
 import type { Device } from './device.js';
 import type { Gate } from './gate.js';
 import { chooseProvider } from './lane-table.js';
+import type { RuntimeSlots } from './runtime-slots.js';
 
 /** Sessions that take any shape, by the caller's key. All their work is on pool threads. */
 export class PlainSessions {
@@ -12,12 +13,15 @@ export class PlainSessions {
     private readonly runtime: OrtRuntime,
     private readonly device: Device,
     private readonly gate: Gate,
+    private readonly slots: RuntimeSlots,
   ) {}
 
   run = async (params: PlainRunParams): Promise<RuntimeMethods['plain.run']['result']> => {
     this.gate.requestArrived();
     const session = await this.#session(params);
-    return this.gate.shared(() => session.runAsync(params.inputs, params.outputs));
+    // The run reads them before it gives way: what was opened here is not closed under it.
+    const run = await this.gate.shared(() => session.runAsync(this.slots.open(params.inputs), params.outputs));
+    return params.slots === true ? this.slots.handOut(run, false) : run;
   };
 
   release = async ({ session: key }: { session: string }): Promise<Record<string, never>> => {

@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Logger } from '@warmlane/observability';
 import { BlobStore, ReplyStore, StatsStore } from '@warmlane/redis';
+import { Children } from './children/children.provider.js';
 import { Fleet } from './fleet/fleet.js';
 import { IdentityService } from './identity/identity.service.js';
 import { LOGGER } from './logger.js';
@@ -23,6 +24,7 @@ export class Serving {
     @Inject(WorkerRedis) private readonly redis: WorkerRedis,
     @Inject(IdentityService) private readonly identity: IdentityService,
     @Inject(Fleet) private readonly fleet: Fleet,
+    @Inject(Children) private readonly children: Children,
     @Inject(LANES) private readonly lanes: LanesPort,
     @Inject(WORKER_CONFIG) private readonly config: WorkerConfig,
     @Inject(LOGGER) private readonly log: Logger,
@@ -38,6 +40,7 @@ export class Serving {
       clock,
       blobs: new BlobStore(blobs, redis, { limitBytes: BLOB_LIMIT_BYTES }),
       replies: new ReplyStore(redis),
+      memory: this.children.memory,
       stats: this.stats,
       liveness: this.fleet.liveness,
       lanes: this.lanes,

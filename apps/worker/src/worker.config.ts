@@ -30,6 +30,12 @@ const environmentSchema = z.object({
   WARMLANE_RUN_LIMIT_MS: z.coerce.number().int().min(100).max(3_600_000).default(DEFAULT_SERVING_OPTIONS.laneLimitMs),
   WARMLANE_TUNE_BUDGET_MS: z.coerce.number().int().min(1_000).max(86_400_000).default(DEFAULT_TUNE_BUDGET_MS),
   WARMLANE_TUNE_CANDIDATE_MS: z.coerce.number().int().min(1_000).max(3_600_000).default(DEFAULT_TUNE_CANDIDATE_MS),
+  WARMLANE_SHM_DIR: text.startsWith('/', 'an absolute path').default('/dev/shm'),
+  WARMLANE_SHM_LIMIT: z
+    .string()
+    .regex(/^(0|[0-9]+(KiB|MiB|GiB))$/, 'a size such as 256MiB, or 0 for no shared memory')
+    .transform((size) => (size === '0' ? 0 : parseSize(size)))
+    .optional(),
   WARMLANE_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
   WARMLANE_LIFELINE_FD: z.coerce.number().int().min(3).optional(),
   ORT_LIB_DIR: text.optional(),
@@ -52,6 +58,8 @@ export interface WorkerConfig {
   tuneBudgetMs: number;
   /** One candidate with one shape; one that takes longer has timed out. */
   tuneCandidateMs: number;
+  /** The tmpfs for large tensors, and how many bytes of it this worker and its runtime take each; null: a quarter, 1 GiB at most; 0: none. */
+  sharedMemory: { dir: string; limitBytes: number | null };
   logLevel: (typeof LOG_LEVELS)[number];
   lifelineFd: number | null;
   ortLibDir: string | null;
@@ -79,6 +87,7 @@ export function parseWorkerConfig(environment: NodeJS.ProcessEnv): WorkerConfig 
     runLimitMs: env.WARMLANE_RUN_LIMIT_MS,
     tuneBudgetMs: env.WARMLANE_TUNE_BUDGET_MS,
     tuneCandidateMs: env.WARMLANE_TUNE_CANDIDATE_MS,
+    sharedMemory: { dir: env.WARMLANE_SHM_DIR, limitBytes: env.WARMLANE_SHM_LIMIT ?? null },
     logLevel: env.WARMLANE_LOG_LEVEL,
     lifelineFd: env.WARMLANE_LIFELINE_FD ?? null,
     ortLibDir: env.ORT_LIB_DIR ?? null,

@@ -17,6 +17,7 @@ export * from './reference-protocol.js';
 export * from './runtime-protocol.js';
 export * from './served-classes.js';
 export * from './shape-key.js';
+export * from './slots.js';
 export * from './tensor.js';
 export * from './tensor-box.js';
 export * from './tuning.js';

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { slotRefSchema } from './slots.js';
 import { DATATYPE_NAMES, type Datatype, DTYPE_NAMES, type DType } from './tensor.js';
 
 /** A blob in `WARMLANE_BLOB_REDIS`: `{wl}:blob:<id>`, above 1 MiB the pieces `{wl}:blob:<id>:<n>` of 1 MiB but the last. */
@@ -79,13 +80,14 @@ export type EntryWarmJob = z.infer<typeof entryWarmJobSchema>;
 
 // ---- internal queues ----------------------------------------------------------------------------------------------
 
-/** A tensor of an internal job: inline up to 8 kB in sum, else a blob. */
+/** A tensor of an internal job: inline up to 8 kB in sum, else a blob, or a slot of shared memory. */
 export const jobTensorSchema = z.strictObject({
   name: z.string(),
   dtype: z.enum(DTYPE_NAMES as [DType, ...DType[]]),
   dims,
   base64: z.string().optional(),
   blob: blobRefSchema.optional(),
+  slot: slotRefSchema.optional(),
 });
 export type JobTensor = z.infer<typeof jobTensorSchema>;
 
@@ -114,6 +116,11 @@ export const classJobSchema = z.strictObject({
   repeat: z.boolean(),
   /** How long blobs of the answer live, ms: 10,000 for synchronous HTTP, which unlinks them on delivery; default 60,000. */
   answerBlobTtlMs: z.number().int().min(1).optional(),
+  /** The producer's folder in shared memory: a worker that reads it answers through slots, and proves it. */
+  sharesMemory: z
+    .string()
+    .regex(/^[0-9a-f]{32}$/)
+    .optional(),
 });
 export type ClassJob = z.infer<typeof classJobSchema>;
 
@@ -126,6 +133,8 @@ export const answerHeadSchema = z.union([
     /** Size of the request's batch axis; absent: 1. */
     items: z.number().int().min(1).optional(),
     worker: z.string(),
+    /** The nonce in the producer's folder in shared memory: this worker reads its slots. */
+    proof: z.string().optional(),
     timing: z.object({ queueMs: z.number(), gatherMs: z.number(), copyMs: z.number(), computeMs: z.number() }),
     outputs: z.array(
       z.object({
@@ -134,6 +143,7 @@ export const answerHeadSchema = z.union([
         dims,
         bytes: z.number().int(),
         blob: blobRefSchema.nullable(),
+        slot: slotRefSchema.optional(),
       }),
     ),
   }),

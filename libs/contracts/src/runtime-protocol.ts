@@ -86,6 +86,8 @@ export interface LaneItemsParams {
   fill: Record<string, number[]>;
   outputs: string[] | null;
   poison: boolean;
+  /** Large outputs may come back in slots of the runtime's, which their reader frees. */
+  slots?: boolean;
 }
 
 export interface LaneItemsRun {
@@ -104,11 +106,14 @@ export interface PlainRunParams {
   options: ParsedOptions;
   inputs: NamedTensor[];
   outputs: string[];
+  /** As in {@link LaneItemsParams}. */
+  slots?: boolean;
 }
 
 /**
  * Worker -> runtime calls. Every failure is a WarmlaneError body; a native failure has code `internal` and the message
- * of ONNX Runtime, `device-busy` where memory was refused for a neighbour's sake.
+ * of ONNX Runtime, `device-busy` where memory was refused for a neighbour's sake. A tensor of `lane.run`, `lane.items` and
+ * `plain.run` may have a `slot` (a SlotRef of shared memory) in place of its `data`.
  */
 export interface RuntimeMethods {
   /** Creates the session and its buffers on a pool thread. */
@@ -127,7 +132,7 @@ export interface RuntimeMethods {
   };
   /** One run. `poison` overwrites the output buffers before it. */
   'lane.run': {
-    params: { lane: string; inputs: NamedTensor[]; outputs: string[] | null; poison: boolean };
+    params: { lane: string; inputs: NamedTensor[]; outputs: string[] | null; poison: boolean; slots?: boolean };
     result: LaneRun;
   };
   /**

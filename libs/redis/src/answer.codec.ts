@@ -1,6 +1,6 @@
 import { type AnswerHead, answerHeadSchema, WarmlaneError } from '@warmlane/contracts';
 
-/** One answer: its head, and per output of the head its inline bytes, null where the output is a blob. */
+/** One answer: its head, and per output of the head its inline bytes, null where the output is a blob or a slot. */
 export interface Answer {
   head: AnswerHead;
   inline: (Buffer | null)[];
@@ -18,8 +18,8 @@ export function encodeAnswer(head: AnswerHead, inline: readonly (Uint8Array | nu
   const bodies: Uint8Array[] = [];
   outputs.forEach((output, n) => {
     const body = inline[n] ?? null;
-    if ((body === null) === (output.blob === null)) {
-      throw new RangeError(`output '${output.name}' must be either inline or a blob`);
+    if ((body === null) === isInline(output)) {
+      throw new RangeError(`output '${output.name}' must be either inline, or a blob or slot`);
     }
     if (body === null) return;
     if (body.byteLength !== output.bytes) {
@@ -41,7 +41,7 @@ export function decodeAnswer(value: Buffer): Answer {
     if (!head.ok) return { head, inline: [] };
     let at = end;
     const inline = head.outputs.map((output) => {
-      if (output.blob !== null) return null;
+      if (!isInline(output)) return null;
       const body = value.subarray(at, at + output.bytes);
       at += output.bytes;
       if (body.byteLength !== output.bytes) throw new RangeError(`output '${output.name}' is cut off`);
@@ -56,4 +56,8 @@ export function decodeAnswer(value: Buffer): Answer {
       { cause },
     );
   }
+}
+
+function isInline({ blob, slot }: { blob: unknown; slot?: unknown }): boolean {
+  return blob === null && slot === undefined;
 }

@@ -20,6 +20,8 @@ export abstract class ApiConfig {
   abstract readonly bodiesInFlightBytes: number;
   /** What may wait for one shape class before requests are refused with 503. */
   abstract readonly classLimit: ClassLimit;
+  /** The tmpfs for large tensors, and this process's share of it in bytes; null: a quarter, 1 GiB at most; 0: none. */
+  abstract readonly sharedMemory: { dir: string; limitBytes: number | null };
 }
 
 const size = (fallback: string) =>
@@ -40,6 +42,12 @@ const environmentSchema = z.object({
   WARMLANE_BODIES_IN_FLIGHT: size('512MiB'),
   WARMLANE_CLASS_JOBS: z.coerce.number().int().min(1).max(1_000_000).default(CLASS_LIMIT.jobs),
   WARMLANE_CLASS_BYTES: size('512MiB'),
+  WARMLANE_SHM_DIR: z.string().startsWith('/', 'must be an absolute path').default('/dev/shm'),
+  WARMLANE_SHM_LIMIT: z
+    .string()
+    .regex(/^(0|[0-9]+(KiB|MiB|GiB))$/, 'must be a size such as 256MiB, or 0 for no shared memory')
+    .transform((text) => (text === '0' ? 0 : parseSize(text)))
+    .optional(),
 });
 
 /** A setting that cannot work; the message names the variable and what it should be. */
@@ -77,6 +85,7 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
     bodyLimitBytes: env.WARMLANE_BODY_LIMIT,
     bodiesInFlightBytes: env.WARMLANE_BODIES_IN_FLIGHT,
     classLimit: { jobs: env.WARMLANE_CLASS_JOBS, bytes: env.WARMLANE_CLASS_BYTES },
+    sharedMemory: { dir: env.WARMLANE_SHM_DIR, limitBytes: env.WARMLANE_SHM_LIMIT ?? null },
   };
 }
 

@@ -17,6 +17,7 @@ import {
   TuningStore,
   WorkerStore,
 } from '@warmlane/redis';
+import { SharedMemory } from '@warmlane/shm';
 import { CodecPool } from '../codec/codec-pool.js';
 import type { ApiConfig } from '../config/api.config.js';
 import { RedisGate } from '../fleet/redis.gate.js';
@@ -50,6 +51,7 @@ export class ApiParts {
   readonly #liveness: Liveness;
   readonly #stats: StatsStore;
   readonly #clock: RedisClock;
+  readonly #memory: SharedMemory;
 
   constructor(
     config: ApiConfig,
@@ -63,12 +65,15 @@ export class ApiParts {
     this.#stats = new StatsStore(main, log);
     this.#clock = new RedisClock(main);
     this.#stalls = new StallMonitor({ thresholdMs: STALL_THRESHOLD_MS, intervalMs: STALL_LOOK_MS, log });
+    this.#memory = new SharedMemory({ ...config.sharedMemory, log });
     this.producer = new Producer({
       redis: main,
       blobRedis: blobs,
       sameRedis: config.redisUrl === config.blobRedisUrl,
       blobLimitBytes: BLOB_LIMIT_BYTES,
       classLimit: config.classLimit,
+      memory: this.#memory,
+      onTensor: ({ way, direction }) => this.metrics.tensor(way, direction),
       logger: log,
     });
     this.coordinator = new WarmupCoordinator({
@@ -120,6 +125,7 @@ export class ApiParts {
       bytesInFlight: () => bytes.used,
       stallMaxMs: () => this.#stalls.maxMs,
       redisUp: () => Outage.of(this.#redis.main).connected,
+      sharedBytes: () => this.#memory.bytes,
     });
   }
 
@@ -162,6 +168,11 @@ export class ApiParts {
       { name: 'dispatcher', limitMs: 500, close: () => this.#dispatcher.close() },
       { name: 'warm-ups', limitMs: 500, close: () => this.coordinator.close() },
       { name: 'producer', limitMs: 500, close: () => this.producer.close() },
+      {
+        name: 'shared memory',
+        limitMs: 100,
+        close: () => this.#memory.close(),
+      },
       { name: 'statistics', limitMs: 300, close: () => this.#stats.close() },
       { name: 'codec', limitMs: 300, close: () => this.codec.close() },
       {

@@ -30,8 +30,19 @@ export class ApiMetrics {
     labels: ['served'],
   });
 
+  readonly #tensors = this.#metrics.counter({
+    name: 'warmlane_large_tensors_total',
+    help: 'Tensors too large for their job or answer, by how they went: memory (shared, on one host) or redis.',
+    labels: ['way', 'direction'],
+  });
+
   /** Values that are read at each scrape. */
-  watch(sources: { bytesInFlight: () => number; stallMaxMs: () => number; redisUp: () => boolean }): void {
+  watch(sources: {
+    bytesInFlight: () => number;
+    stallMaxMs: () => number;
+    redisUp: () => boolean;
+    sharedBytes: () => number;
+  }): void {
     this.#metrics.gauge({
       name: 'warmlane_body_bytes_in_flight',
       help: 'Bytes reserved for request bodies.',
@@ -41,6 +52,11 @@ export class ApiMetrics {
       name: 'warmlane_event_loop_stall_max_seconds',
       help: 'Longest delay of the event loop since the start.',
       collect: (gauge) => gauge.set(sources.stallMaxMs() / 1_000),
+    });
+    this.#metrics.gauge({
+      name: 'warmlane_shared_memory_bytes',
+      help: "Bytes of this process's slots in shared memory, free ones included.",
+      collect: (gauge) => gauge.set(sources.sharedBytes()),
     });
     this.#metrics.gauge({
       name: 'warmlane_redis_up',
@@ -62,6 +78,10 @@ export class ApiMetrics {
   failed(code: string): void {
     this.#requests.inc({ served: 'failed' });
     this.#failures.inc({ code });
+  }
+
+  tensor(way: string, direction: string): void {
+    this.#tensors.inc({ way, direction });
   }
 
   get contentType(): string {

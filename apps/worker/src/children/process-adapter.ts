@@ -1,5 +1,13 @@
-import { type RuntimeHello, type RuntimeMethods, WarmlaneError } from '@warmlane/contracts';
+import {
+  type NamedTensor,
+  type ReferenceHello,
+  type ReferenceMethods,
+  type RuntimeHello,
+  type RuntimeMethods,
+  WarmlaneError,
+} from '@warmlane/contracts';
 import type { MethodTable } from '@warmlane/ipc';
+import { loadTensors, revive, type SlotReader, SlotTensor } from '@warmlane/shm';
 import { type ProcessDown, type ProcessPort, processDeath, type RuntimePort } from '../ports.js';
 import { type Death, RuntimeDied, RuntimeProcess } from '../processes/index.js';
 
@@ -87,13 +95,48 @@ export class ProcessAdapter<M extends MethodTable<M>, Hello> implements ProcessP
   }
 }
 
-/** The runtime, which can also be given a planned new life. */
+/** A reference process reads no slots: it gets the bytes. */
+export class ReferenceAdapter extends ProcessAdapter<ReferenceMethods, ReferenceHello> {
+  override async call<K extends keyof ReferenceMethods & string>(
+    method: K,
+    params: ReferenceMethods[K]['params'],
+    options: { timeoutMs: number },
+  ): Promise<ReferenceMethods[K]['result']> {
+    if (!('inputs' in params) || !params.inputs.some(isInSlot)) return await super.call(method, params, options);
+    return await super.call(method, { ...params, inputs: await loadTensors(params.inputs) }, options);
+  }
+}
+
+/** The runtime, which can also be given a planned new life. It reads slots, and its large outputs come in them. */
 export class RuntimeAdapter extends ProcessAdapter<RuntimeMethods, RuntimeHello> implements RuntimePort {
-  constructor(private readonly runtime: RuntimeProcess) {
+  constructor(
+    private readonly runtime: RuntimeProcess,
+    private readonly reader: SlotReader,
+  ) {
     super(runtime);
+  }
+
+  override async call<K extends keyof RuntimeMethods & string>(
+    method: K,
+    params: RuntimeMethods[K]['params'],
+    options: { timeoutMs: number },
+  ): Promise<RuntimeMethods[K]['result']> {
+    const result = await super.call(method, params, options);
+    reviveRun(result, this.reader);
+    return result;
   }
 
   renew(): Promise<RuntimeHello> {
     return this.runtime.restart();
   }
+}
+
+/** Changes a run's outputs in place: what came as a reference can be read. */
+function reviveRun(result: RuntimeMethods[keyof RuntimeMethods]['result'], reader: SlotReader): void {
+  if ('computeMs' in result && 'outputs' in result) result.outputs = revive(result.outputs, reader);
+  else if ('items' in result) result.items = result.items.map((outputs) => revive(outputs, reader));
+}
+
+function isInSlot(tensor: NamedTensor): boolean {
+  return tensor instanceof SlotTensor;
 }

@@ -157,6 +157,7 @@ export class Fallback {
       options: this.optionsOf(held),
       inputs,
       outputs,
+      slots: true,
     };
     return { ...(await this.runtime.call('plain.run', params, { timeoutMs })), servedBy: 'cuda' };
   }

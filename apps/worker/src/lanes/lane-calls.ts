@@ -72,14 +72,21 @@ export class LaneCalls {
     return this.host.call('lane.run', { lane: this.lane.id, inputs, outputs, poison: false }, { timeoutMs });
   }
 
+  /** A run for a request: large outputs stay in shared memory for whoever delivers them. */
+  serve(inputs: NamedTensor[], outputs: string[], timeoutMs: number): Promise<LaneRun> {
+    const params = { lane: this.lane.id, inputs, outputs, poison: false, slots: true };
+    return this.host.call('lane.run', params, { timeoutMs });
+  }
+
   /** One run of items that share it. */
   items(
     items: LaneItem[],
-    { axes, outputs, poison }: Pick<LaneItemsParams, 'axes' | 'outputs' | 'poison'>,
+    { axes, outputs, poison, slots = false }: Pick<LaneItemsParams, 'axes' | 'outputs' | 'poison' | 'slots'>,
     timeoutMs: number = this.runLimitMs,
   ): Promise<LaneItemsRun> {
     const { id, spec } = this.lane;
-    return this.host.call('lane.items', { lane: id, items, axes, fill: spec.fill, outputs, poison }, { timeoutMs });
+    const params = { lane: id, items, axes, fill: spec.fill, outputs, poison, slots };
+    return this.host.call('lane.items', params, { timeoutMs });
   }
 
   memory(): Promise<LaneHolding> {

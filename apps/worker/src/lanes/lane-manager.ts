@@ -96,7 +96,7 @@ export class LaneManager implements LanesPort {
   ): Promise<LaneRun> {
     const lane = this.servingOrThrow(laneId);
     const leave = this.monitor.enter(`run ${lane.place}`);
-    return await new LaneCalls(this.runtime, lane).run(inputs, outputs, timeoutMs).finally(leave);
+    return await new LaneCalls(this.runtime, lane).serve(inputs, outputs, timeoutMs).finally(leave);
   }
 
   async runItems(
@@ -107,7 +107,7 @@ export class LaneManager implements LanesPort {
   ): Promise<LaneItemsRun> {
     const lane = this.servingOrThrow(laneId);
     const leave = this.monitor.enter(`run ${items.length} items ${lane.place}`);
-    const params = { axes: lane.batchAxes, outputs, poison: false };
+    const params = { axes: lane.batchAxes, outputs, poison: false, slots: true };
     return await new LaneCalls(this.runtime, lane).items(items, params, timeoutMs).finally(leave);
   }
 

@@ -17,6 +17,8 @@ export interface RuntimeProgramOptions {
   logLevel?: string;
   /** How far it gives way to other processes, 1 to 19; default: not at all. */
   niceness?: number;
+  /** The tmpfs of large tensors, and the runtime's share of it; left out: it hands none out. */
+  sharedMemory?: { dir: string; limitBytes: number | null };
 }
 
 export interface RuntimeProcessOptions extends RuntimeProgramOptions, SupervisionOptions {}
@@ -46,7 +48,7 @@ export function blocksRuntime(method: string): boolean {
 /** `trial` is the same program without the device's lock: it works beside the runtime that holds it. */
 export function spawnRuntime(
   role: 'runtime' | 'trial',
-  { device, env, ortLibDir, logLevel, niceness }: RuntimeProgramOptions,
+  { device, env, ortLibDir, logLevel, niceness, sharedMemory }: RuntimeProgramOptions,
 ): Child<RuntimeMethods, ChildEvents<RuntimeHello>> {
   return spawnChild<RuntimeMethods, ChildEvents<RuntimeHello>>({
     entry: RUNTIME_PROGRAM,
@@ -60,6 +62,7 @@ export function spawnRuntime(
       tmpdir(),
       ...(logLevel === undefined ? [] : ['--log-level', logLevel]),
       ...(niceness === undefined ? [] : ['--nice', String(niceness)]),
+      ...slotArgs(sharedMemory),
     ],
     env: {
       ...env,
@@ -68,4 +71,10 @@ export function spawnRuntime(
       CUDA_VISIBLE_DEVICES: device.provider === 'cuda' ? device.visible : '-1',
     },
   });
+}
+
+function slotArgs(sharedMemory: RuntimeProgramOptions['sharedMemory']): string[] {
+  if (sharedMemory === undefined) return [];
+  const { dir, limitBytes } = sharedMemory;
+  return ['--shm-dir', dir, ...(limitBytes === null ? [] : ['--shm-limit', String(limitBytes)])];
 }

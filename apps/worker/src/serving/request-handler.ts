@@ -1,15 +1,17 @@
-import { type AnswerHead, type ClassJob, classJobSchema, type NamedTensor, WarmlaneError } from '@warmlane/contracts';
+import { type AnswerHead, type ClassJob, classJobSchema, WarmlaneError } from '@warmlane/contracts';
 import type { BlobStore, RedisClock, ReplyStore } from '@warmlane/redis';
+import type { SharedMemory } from '@warmlane/shm';
 import { type Job, UnrecoverableError } from 'bullmq';
 import type { Logger } from 'pino';
 import type { Executor } from './executor.js';
 import { inputBlobs, loadInputs } from './inputs.js';
-import { ANSWER_BLOB_TTL_MS, ANSWER_INLINE_BYTES, ANSWER_TTL_MS } from './serving.settings.js';
+import { storeOutputs } from './outputs.js';
+import { ANSWER_TTL_MS } from './serving.settings.js';
 import { deadlineExceeded } from './work.js';
 
 interface Answer {
   head: AnswerHead;
-  /** One entry per output: its bytes, or null where it is a blob. */
+  /** One entry per output: its bytes, or null where it is a blob or a slot. */
   inline: (Uint8Array | null)[];
 }
 
@@ -21,6 +23,7 @@ export class RequestHandler {
       clock: RedisClock;
       replies: ReplyStore;
       blobs: BlobStore;
+      memory: SharedMemory | null;
       executor: Executor;
       log: Logger;
     },
@@ -46,10 +49,14 @@ export class RequestHandler {
   }
 
   async #answer(request: ClassJob, arrivedAt: number, queueMs: number, again: boolean): Promise<Answer> {
+    const { blobs, memory } = this.deps;
+    let release = (): void => undefined;
     try {
       if (request.deadlineAt <= arrivedAt) throw deadlineExceeded(request);
       const loadingAt = performance.now();
-      const inputs = await loadInputs(request, this.deps.blobs);
+      const loaded = await loadInputs(request, blobs, memory);
+      ({ release } = loaded);
+      const inputs = loaded.tensors;
       const loadMs = performance.now() - loadingAt;
       const { lane, items, run, startedAt } = await this.deps.executor.execute(request, inputs, arrivedAt, again);
       const timing = {
@@ -58,7 +65,7 @@ export class RequestHandler {
         copyMs: loadMs + run.copyMs,
         computeMs: run.computeMs,
       };
-      const outputs = await this.#store(request, run.outputs);
+      const outputs = await storeOutputs(request, run.outputs, blobs, memory);
       return {
         head: {
           ok: true,
@@ -66,6 +73,7 @@ export class RequestHandler {
           shapeKey: request.shapeKey,
           items,
           worker: this.deps.worker,
+          ...(outputs.proof === null ? {} : { proof: outputs.proof }),
           timing,
           outputs: outputs.described,
         },
@@ -75,24 +83,9 @@ export class RequestHandler {
       const error = WarmlaneError.from(thrown);
       if (error.code === 'internal') this.deps.log.error({ err: thrown, request: request.request }, 'a request failed');
       return { head: { ok: false, error: error.toBody() }, inline: [] };
+    } finally {
+      release();
     }
-  }
-
-  /** Small outputs go with the answer; where they are too large in sum, each becomes a blob. */
-  async #store(request: ClassJob, outputs: readonly NamedTensor[]) {
-    const bytes = outputs.reduce((sum, output) => sum + output.data.byteLength, 0);
-    const describe = ({ name, dtype, dims, data }: NamedTensor) => ({ name, dtype, dims, bytes: data.byteLength });
-    if (bytes <= ANSWER_INLINE_BYTES) {
-      return {
-        described: outputs.map((output) => ({ ...describe(output), blob: null })),
-        inline: outputs.map((output) => output.data),
-      };
-    }
-    const ttlMs = request.answerBlobTtlMs ?? ANSWER_BLOB_TTL_MS;
-    const described = await Promise.all(
-      outputs.map(async (output) => ({ ...describe(output), blob: await this.deps.blobs.put(output.data, ttlMs) })),
-    );
-    return { described, inline: outputs.map(() => null) };
   }
 
   /** Only now that the answer is written: a run that is tried again needs the inputs. */

@@ -9,6 +9,7 @@ import {
   type ReplyStore,
   type StatsStore,
 } from '@warmlane/redis';
+import type { SharedMemory } from '@warmlane/shm';
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import type { HeldModel, LaneListener, LanesPort, ReadyLane } from '../ports.js';
@@ -27,6 +28,8 @@ export interface ServingDeps {
   clock: RedisClock;
   blobs: BlobStore;
   replies: ReplyStore;
+  /** For large tensors; left out: they go through Redis and frames. */
+  memory?: SharedMemory;
   stats: StatsStore;
   liveness: Liveness;
   lanes: LanesPort;
@@ -71,6 +74,7 @@ export class ServingService implements LaneListener {
       clock,
       replies: deps.replies,
       blobs: deps.blobs,
+      memory: deps.memory ?? null,
       executor: this.#executor,
       log,
     });

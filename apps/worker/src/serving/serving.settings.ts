@@ -37,6 +37,12 @@ export const LOST_JOB_MS = 10_000;
 /** Inline outputs of one answer, in sum; above, each output is a blob. */
 export const ANSWER_INLINE_BYTES = 64 * 1024;
 
+/** Slots in which inputs go to the runtime are free with the answer; this long at most where that never comes. */
+export const INPUT_SLOT_TTL_MS = 300_000;
+
+/** Slots of answers are read at once, or belong to nobody any more. */
+export const OUTPUT_SLOT_TTL_MS = 30_000;
+
 /** How long small answers are kept in Redis. */
 export const ANSWER_TTL_MS = 60_000;
 

@@ -161,14 +161,15 @@ export class LaneSession implements LaneSessionPort, Disposable {
     }
   }
 
-  run(inputs: readonly NamedTensor[], names?: readonly string[] | null): RunResult {
+  /** @param inPlace the outputs are the lane's own bytes, as of {@link runInPlace} */
+  run(inputs: readonly NamedTensor[], names?: readonly string[] | null, inPlace = false): RunResult {
     const given = matchInputs(this.inputs, inputs);
     const positions = pickOutputs(this.#parts.outputNames, names);
     this.#enter();
     try {
       const start = performance.now();
       this.#parts.write(given);
-      return this.#runBound(start, positions);
+      return this.#runBound(start, positions, inPlace);
     } finally {
       this.#inFlight.leave();
     }
@@ -190,7 +191,7 @@ export class LaneSession implements LaneSessionPort, Disposable {
     }
   }
 
-  #runBound(start: number, positions: readonly number[], inPlace = false): RunResult {
+  #runBound(start: number, positions: readonly number[], inPlace: boolean): RunResult {
     const written = performance.now();
     this.#parts.execute();
     const computed = performance.now();

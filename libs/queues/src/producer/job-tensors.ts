@@ -1,4 +1,4 @@
-import type { BlobRef, JobTensor, NamedTensor, TensorSpec } from '@warmlane/contracts';
+import type { BlobRef, JobTensor, NamedTensor, SlotRef, TensorSpec } from '@warmlane/contracts';
 import { INLINE_BYTES } from '../settings.js';
 import type { InputBlobs } from './input-blobs.js';
 
@@ -20,6 +20,16 @@ export interface StoredInputs {
   written: BlobRef[];
   /** Confirms the writes that were sent ahead of the add on its own connection; null where there is none. */
   writing: Promise<unknown> | null;
+  /** Slots of shared memory that hold inputs of this request; the producer frees them after the answer. */
+  slots: SlotRef[];
+}
+
+/** Where inputs are written, and for how long. */
+export interface InputPlaces {
+  blobs: InputBlobs;
+  blobTtlMs: number;
+  /** Writes into shared memory; answers null where it takes no such tensor. */
+  toSlot: (input: NamedTensor) => Promise<SlotRef | null>;
 }
 
 /** Bytes of the inputs, wherever they lie. */
@@ -47,10 +57,10 @@ export function inlineInputs(inputs: readonly InputTensor[]): JobTensor[] {
 /** Writes every input that is not a blob yet. After a failure nothing that was written stays. */
 export async function storeInputs(
   inputs: readonly InputTensor[],
-  blobs: InputBlobs,
-  ttlMs: number,
+  { blobs, blobTtlMs, toSlot }: InputPlaces,
 ): Promise<StoredInputs> {
   const written: BlobRef[] = [];
+  const slots: SlotRef[] = [];
   const writing: Promise<void>[] = [];
   const tensors: JobTensor[] = [];
   try {
@@ -60,7 +70,13 @@ export async function storeInputs(
         tensors.push({ name, dtype, dims, blob: input.blob });
         continue;
       }
-      const { ref, stored } = await blobs.write(input.data, ttlMs);
+      const slot = await toSlot(input);
+      if (slot !== null) {
+        slots.push(slot);
+        tensors.push({ name, dtype, dims, slot });
+        continue;
+      }
+      const { ref, stored } = await blobs.write(input.data, blobTtlMs);
       written.push(ref);
       if (stored !== null) writing.push(stored);
       tensors.push({ name, dtype, dims, blob: ref });
@@ -70,7 +86,7 @@ export async function storeInputs(
     await Promise.allSettled(writing);
     throw error;
   }
-  return { tensors, written, writing: writing.length === 0 ? null : Promise.all(writing) };
+  return { tensors, written, writing: writing.length === 0 ? null : Promise.all(writing), slots };
 }
 
 function toBase64(data: Uint8Array): string {

@@ -23,6 +23,7 @@ import {
   ReplyReader,
   ReplyStore,
 } from '@warmlane/redis';
+import type { SharedMemory } from '@warmlane/shm';
 import type { Redis } from 'ioredis';
 import { closeWithin } from '../close-within.js';
 import { QueueCache } from '../queue-cache.js';
@@ -35,6 +36,7 @@ import { Patience } from './patience.js';
 import { PendingRequests } from './pending.js';
 import { RouteChoice } from './route-choice.js';
 import { RouteTable } from './route-table.js';
+import { SharedTensors, type TensorWay } from './shared-tensors.js';
 import type { Submission } from './submission.js';
 import { type Submitted, Submitter } from './submitter.js';
 
@@ -79,6 +81,10 @@ export interface ProducerOptions {
   blobLimitBytes: number;
   /** What may wait for one shape class; {@link CLASS_LIMIT} by default. */
   classLimit?: ClassLimit;
+  /** For large tensors of `infer` and its answers, with workers of the same host. Not closed by the producer. */
+  memory?: SharedMemory;
+  /** Told how each tensor went that was too large for its job or answer. */
+  onTensor?: (way: TensorWay) => void;
   logger?: RedisLogger;
 }
 
@@ -99,6 +105,7 @@ export class Producer {
   readonly #routes: RouteTable;
   readonly #watch: HolderWatch;
   readonly #submitter: Submitter;
+  readonly #shared: SharedTensors | null;
   readonly #onUp = (): void => this.#background(this.#recover(), 'looking after requests in flight failed');
   #closed = false;
 
@@ -126,6 +133,7 @@ export class Producer {
       (pending) => this.#submitter.repeat(pending),
       (error) => logger?.warn({ error: error.message }, 'looking for dead holders failed; trying again'),
     );
+    this.#shared = options.memory === undefined ? null : new SharedTensors(options.memory);
     this.#submitter = new Submitter({
       producer: this.id,
       clock: this.#clock,
@@ -139,6 +147,8 @@ export class Producer {
       ),
       replies: this.#replies,
       pending: this.#pending,
+      shared: this.#shared,
+      onTensor: (way) => options.onTensor?.(way),
       onAccepted: () => this.#watch.earn(),
     });
   }
@@ -169,7 +179,7 @@ export class Producer {
    */
   async infer(request: InferRequest): Promise<InferAnswer> {
     const startedAt = performance.now();
-    const { model, version, answer } = await this.submit({
+    const submission: Submission = {
       model: request.model,
       version: request.version ?? null,
       inputs: request.inputs,
@@ -179,7 +189,20 @@ export class Producer {
       signal: request.signal ?? null,
       answerBlobTtlMs: HTTP_ANSWER_BLOB_TTL_MS,
       resume: null,
-    });
+      sharesMemory: true,
+    };
+    try {
+      return await this.#inferOnce(submission, startedAt);
+    } catch (error) {
+      // Its worker may have died with the answer in its memory: a run again changes nothing but the time.
+      const leftMs = submission.deadlineMs - (performance.now() - startedAt);
+      if (!(error instanceof WarmlaneError) || error.code !== 'tensor-gone' || this.#shared === null) throw error;
+      return await this.#inferOnce({ ...submission, sharesMemory: false, deadlineMs: leftMs }, startedAt);
+    }
+  }
+
+  async #inferOnce(submission: Submission, startedAt: number): Promise<InferAnswer> {
+    const { model, version, answer } = await this.submit(submission);
     const head = successOf(answer);
     const outputs = await Promise.all(
       head.outputs.map((output, at) => this.#output(output, answer.inline[at] ?? null)),
@@ -227,8 +250,12 @@ export class Producer {
   }
 
   async #output(output: HeadOutput, inline: Buffer | null): Promise<NamedTensor> {
-    const { name, dtype, dims, blob } = output;
+    const { name, dtype, dims, blob, slot } = output;
     if (inline !== null) return { name, dtype, dims, data: inline };
+    this.#options.onTensor?.({ way: slot === undefined ? 'redis' : 'memory', direction: 'out' });
+    if (slot !== undefined && this.#shared !== null) {
+      return { name, dtype, dims, data: await this.#shared.take(slot) };
+    }
     const data = blob === null ? null : await this.#blobs.get(blob);
     if (data === null || blob === null) {
       throw new WarmlaneError(

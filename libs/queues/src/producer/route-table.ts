@@ -7,6 +7,8 @@ export interface Route {
   cold: boolean;
   /** Live workers by epoch. A holder that is missing here later, or has another epoch, died since. */
   live: ReadonlyMap<string, number>;
+  /** Who may take a job of it: the holders of the class, or any worker. */
+  workers: readonly string[];
 }
 
 /** A route is used without a look for this long ... */
@@ -59,7 +61,8 @@ export class RouteTable {
 
   /** The route to a queue that was chosen before. */
   async pinned(queue: string): Promise<Route> {
-    return { queue, cold: false, live: await this.liveness.live() };
+    const live = await this.liveness.live();
+    return { queue, cold: false, live, workers: [...live.keys()] };
   }
 
   /** A lane or a worker changed: look again at the next request. */
@@ -86,11 +89,17 @@ export class RouteTable {
       ]);
       const cold = holders.length === 0 || proven !== padding;
       const queue = cold ? coldQueueName(model, version) : classQueueName(model, version, shapeClass);
-      entry.route = { queue, cold, live };
+      const workers = cold ? [...live.keys()] : holders.map(workerOf);
+      entry.route = { queue, cold, live, workers };
       entry.at = startedAt;
       return entry.route;
     } finally {
       entry.looking = null;
     }
   }
+}
+
+/** The worker of a holder `worker:epoch`. */
+function workerOf(holder: string): string {
+  return holder.slice(0, holder.lastIndexOf(':'));
 }

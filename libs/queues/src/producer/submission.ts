@@ -34,6 +34,8 @@ export interface Submission {
   /** How long blobs of the answer live, ms. */
   answerBlobTtlMs: number;
   resume: Resumption | null;
+  /** Its tensors may die with this process: large ones go through shared memory where its worker has the same. */
+  sharesMemory?: boolean;
   /** Called once Redis has confirmed the job: from here on it is answered even if this process dies. */
   onAccepted?: () => void;
 }

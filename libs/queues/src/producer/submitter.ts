@@ -1,4 +1,12 @@
-import { type ClassJob, checkOutputs, newId, type ServedClass, WarmlaneError } from '@warmlane/contracts';
+import {
+  type ClassJob,
+  checkOutputs,
+  type NamedTensor,
+  newId,
+  type ServedClass,
+  type SlotRef,
+  WarmlaneError,
+} from '@warmlane/contracts';
 import { type Answer, coldQueueName, type RedisClock, type ReplyReader } from '@warmlane/redis';
 import type { QueueCache } from '../queue-cache.js';
 import { BLOB_MARGIN_MS } from '../settings.js';
@@ -10,6 +18,7 @@ import type { Patience } from './patience.js';
 import type { Pending, PendingRequests } from './pending.js';
 import type { RouteChoice } from './route-choice.js';
 import type { Route } from './route-table.js';
+import type { SharedTensors, TensorWay } from './shared-tensors.js';
 import { checkSubmission, repeatOf, type Submission } from './submission.js';
 
 const JOB_NAME = 'infer';
@@ -26,6 +35,9 @@ export interface SubmitterDeps {
   blobs: InputBlobs;
   replies: ReplyReader;
   pending: PendingRequests;
+  /** Null where this process has no shared memory. */
+  shared: SharedTensors | null;
+  onTensor: (way: TensorWay) => void;
   /** Called for each accepted request. */
   onAccepted: () => void;
 }
@@ -37,6 +49,12 @@ export interface Submitted {
   version: string;
   shapeKey: string;
   answer: Answer;
+}
+
+interface Sent extends Submitted {
+  /** Inputs went through shared memory. */
+  throughSlots: boolean;
+  deadlineAt: number;
 }
 
 /** A checked request and where it goes. */
@@ -61,6 +79,17 @@ export class Submitter {
    * `overloaded`, `redis-away` (not accepted), `deadline-exceeded`, `canceled`.
    */
   async submit(submission: Submission): Promise<Submitted> {
+    const { clock, shared } = this.deps;
+    const sent = await this.#submit(submission);
+    const { head } = sent.answer;
+    shared?.answered(head);
+    if (!sent.throughSlots || head.ok || head.error.code !== 'tensor-gone') return sent;
+    // Whoever took the job cannot read this process's memory, and has not run it.
+    shared?.distrust();
+    return this.#submit({ ...submission, sharesMemory: false, deadlineMs: sent.deadlineAt - clock.now() });
+  }
+
+  async #submit(submission: Submission): Promise<Sent> {
     const { patience, models, routes, clock, queues } = this.deps;
     patience.refuseIfAway();
     refuseIfAborted(submission.signal);
@@ -88,11 +117,12 @@ export class Submitter {
     }
   }
 
-  async #send(submission: Submission, routed: Routed): Promise<Submitted> {
+  async #send(submission: Submission, routed: Routed): Promise<Sent> {
     const { model, key, inputs, outputs, route, served, deadlineAt, now } = routed;
     const { resume } = submission;
     const leftMs = deadlineAt - now;
-    const stored = await this.#store(inputs, leftMs + BLOB_MARGIN_MS);
+    const shared = submission.sharesMemory === true ? this.deps.shared : null;
+    const stored = await this.#store(inputs, leftMs, shared?.reaches(route) === true ? shared : null);
     let left = false;
     try {
       const data: ClassJob = {
@@ -111,9 +141,14 @@ export class Submitter {
         // A request that was begun before may have been answered: then the worker looks first, as for a repeat.
         repeat: resume?.again === true,
         answerBlobTtlMs: submission.answerBlobTtlMs,
+        ...(typeof shared?.owner === 'string' ? { sharesMemory: shared.owner } : {}),
       };
       const answer = await this.#run(data, route, stored.writing, leftMs, submission);
-      return { request: data.request, model: model.name, version: model.version, shapeKey: key, answer };
+      // Without an answer the job may still read them: then they end by their time.
+      shared?.free(stored.slots);
+      const { request } = data;
+      const throughSlots = stored.slots.length > 0;
+      return { request, model: model.name, version: model.version, shapeKey: key, answer, throughSlots, deadlineAt };
     } catch (error) {
       // A process that closes leaves its jobs to the workers, and the jobs need their inputs: those expire by themselves.
       left = error instanceof WarmlaneError && error.code === 'not-ready';
@@ -135,9 +170,16 @@ export class Submitter {
     await pending.queue.add(JOB_NAME, pending.data, { jobId: pending.request, priority: pending.data.priority });
   }
 
-  async #store(inputs: readonly InputTensor[], ttlMs: number): Promise<StoredInputs> {
-    if (fitInline(inputs)) return { tensors: inlineInputs(inputs), written: [], writing: null };
-    return this.deps.patience.within(storeInputs(inputs, this.deps.blobs, ttlMs));
+  async #store(inputs: readonly InputTensor[], leftMs: number, shared: SharedTensors | null): Promise<StoredInputs> {
+    if (fitInline(inputs)) return { tensors: inlineInputs(inputs), written: [], writing: null, slots: [] };
+    const { patience, blobs, onTensor } = this.deps;
+    const toSlot = async (input: NamedTensor): Promise<SlotRef | null> => {
+      // The worker itself reads strings, to see whether they are any.
+      const slot = shared === null || input.dtype === 'string' ? null : await shared.put(input.data, leftMs);
+      onTensor({ way: slot === null ? 'redis' : 'memory', direction: 'in' });
+      return slot;
+    };
+    return patience.within(storeInputs(inputs, { blobs, blobTtlMs: leftMs + BLOB_MARGIN_MS, toSlot }));
   }
 
   async #run(

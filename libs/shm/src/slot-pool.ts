@@ -1,0 +1,215 @@
+import { randomBytes } from 'node:crypto';
+import { closeSync, constants, openSync, readSync, unlinkSync, write, writeSync } from 'node:fs';
+import { promisify } from 'node:util';
+import type { SlotRef } from '@warmlane/contracts';
+import { FREED_AT, HEADER_BYTES, headerOf, sizeClassOf, slotFile, TOKEN_BYTES } from './slot-layout.js';
+
+const writeAsync = promisify(write);
+
+/** Up to this a copy takes under 0.1 ms: a trip to a thread takes longer. */
+const AT_ONCE_BYTES = 256 * 1024;
+/** More files than any load has tensors in flight; each costs a descriptor. */
+const MOST_SLOTS = 512;
+/** After the tmpfs was found full no new slot is tried for so long. */
+const FULL_MS = 5_000;
+const ZEROS = Buffer.alloc(2 ** 20);
+
+interface Slot {
+  readonly number: number;
+  readonly room: number;
+  readonly file: string;
+  readonly descriptor: number;
+  /** Null while it is free. */
+  use: { token: string; expiresAt: number } | null;
+  /** A pool thread writes it: its descriptor stays open until then. */
+  writing: boolean;
+}
+
+export interface SlotPoolOptions {
+  /** Folder of all folders, and the name of this process's own in it. */
+  root: string;
+  owner: string;
+  /** Most bytes of all slots together. */
+  limitBytes: number;
+  /** Told why the tmpfs took no new slot. */
+  onFull: (error: unknown) => void;
+}
+
+/**
+ * The slots that one process writes. Each is a file that was written in full when it was made: a hole in it would be a
+ * SIGBUS for whoever maps it once the tmpfs is full. Files are kept and written over, which is 3 to 12 times as fast as
+ * new ones. A use ends by {@link free}, by its reader's mark in the header, or by its time.
+ */
+export class SlotPool {
+  readonly #options: SlotPoolOptions;
+  readonly #slots = new Set<Slot>();
+  #next = 0;
+  #fullUntil = 0;
+  #closed = false;
+
+  constructor(options: SlotPoolOptions) {
+    this.#options = options;
+  }
+
+  /** Bytes of all slots, free ones included. */
+  get bytes(): number {
+    let sum = 0;
+    for (const { room } of this.#slots) sum += HEADER_BYTES + room;
+    return sum;
+  }
+
+  /** Uses that are not over. */
+  get inUse(): number {
+    let count = 0;
+    for (const { use } of this.#slots) if (use !== null) count += 1;
+    return count;
+  }
+
+  /** Writes the bytes into a slot, large ones on a pool thread; null where there is no room. */
+  async put(data: Uint8Array, ttlMs: number): Promise<SlotRef | null> {
+    if (data.byteLength <= AT_ONCE_BYTES) return this.putNow(data, ttlMs);
+    const taken = this.#take(data, ttlMs);
+    if (taken === null) return null;
+    const { slot, ref, header, isNew } = taken;
+    slot.writing = true;
+    try {
+      await writeFully(slot.descriptor, header, 0);
+      await writeFully(slot.descriptor, data, HEADER_BYTES);
+      for (const [at, zeros] of isNew ? zerosOf(slot, data) : []) await writeFully(slot.descriptor, zeros, at);
+      return this.#closed ? null : ref;
+    } catch (error) {
+      this.#refused(slot, error);
+      return null;
+    } finally {
+      slot.writing = false;
+      if (!this.#slots.has(slot)) closeSync(slot.descriptor);
+    }
+  }
+
+  /** The same on this thread. */
+  putNow(data: Uint8Array, ttlMs: number): SlotRef | null {
+    const taken = this.#take(data, ttlMs);
+    if (taken === null) return null;
+    const { slot, ref, header, isNew } = taken;
+    try {
+      writeFullyNow(slot.descriptor, header, 0);
+      writeFullyNow(slot.descriptor, data, HEADER_BYTES);
+      for (const [at, zeros] of isNew ? zerosOf(slot, data) : []) writeFullyNow(slot.descriptor, zeros, at);
+      return ref;
+    } catch (error) {
+      this.#refused(slot, error);
+      return null;
+    }
+  }
+
+  /** The use is over: nobody reads it any more. Without effect where it was over. */
+  free(ref: SlotRef): void {
+    for (const slot of this.#slots) {
+      if (slot.number === ref.slot && slot.use?.token === ref.token) slot.use = null;
+    }
+  }
+
+  /** Closes and deletes all slots. */
+  close(): void {
+    this.#closed = true;
+    for (const slot of [...this.#slots]) this.#drop(slot);
+  }
+
+  #take(data: Uint8Array, ttlMs: number): { slot: Slot; ref: SlotRef; header: Buffer; isNew: boolean } | null {
+    if (this.#closed) return null;
+    const room = sizeClassOf(data.byteLength);
+    const kept = this.#freeSlot(room);
+    const slot = kept ?? this.#make(room);
+    if (slot === null) return null;
+    const token = randomBytes(TOKEN_BYTES);
+    const use = { token: token.toString('hex'), expiresAt: performance.now() + ttlMs };
+    slot.use = use;
+    const ref = { owner: this.#options.owner, slot: slot.number, token: use.token, bytes: data.byteLength };
+    return { slot, ref, header: headerOf(token, data.byteLength), isNew: kept === null };
+  }
+
+  #freeSlot(room: number): Slot | null {
+    for (const slot of this.#slots) if (slot.room === room && slot.use === null) return slot;
+    this.#reclaim();
+    for (const slot of this.#slots) if (slot.room === room && slot.use === null) return slot;
+    return null;
+  }
+
+  /** Ends uses that their readers are done with, and those whose time is over. */
+  #reclaim(): void {
+    const now = performance.now();
+    const mark = Buffer.alloc(TOKEN_BYTES);
+    for (const slot of this.#slots) {
+      if (slot.use === null || slot.writing) continue;
+      const marked =
+        readSync(slot.descriptor, mark, 0, TOKEN_BYTES, FREED_AT) === TOKEN_BYTES &&
+        mark.toString('hex') === slot.use.token;
+      if (marked || slot.use.expiresAt <= now) slot.use = null;
+    }
+  }
+
+  #make(room: number): Slot | null {
+    const { root, owner, limitBytes, onFull } = this.#options;
+    const wanted = HEADER_BYTES + room;
+    if (wanted > limitBytes || performance.now() < this.#fullUntil) return null;
+    // Free slots of other sizes make room, the largest first.
+    const free = [...this.#slots].filter(({ use }) => use === null).sort((a, b) => a.room - b.room);
+    while (this.bytes + wanted > limitBytes || this.#slots.size >= MOST_SLOTS) {
+      const largest = free.pop();
+      if (largest === undefined) return null;
+      this.#drop(largest);
+    }
+    // A number is never used again: whoever maps a file that was deleted must not take another one for it.
+    const number = this.#next++;
+    const file = slotFile(root, owner, number);
+    try {
+      const descriptor = openSync(file, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
+      const slot: Slot = { number, room, file, descriptor, use: null, writing: false };
+      this.#slots.add(slot);
+      return slot;
+    } catch (error) {
+      onFull(error);
+      return null;
+    }
+  }
+
+  /** The tmpfs is full, or its files are gone. A slot that is not whole is worth nothing. */
+  #refused(slot: Slot, error: unknown): void {
+    this.#fullUntil = performance.now() + FULL_MS;
+    this.#drop(slot);
+    if (!this.#closed) this.#options.onFull(error);
+  }
+
+  #drop(slot: Slot): void {
+    if (!this.#slots.delete(slot)) return;
+    try {
+      unlinkSync(slot.file);
+    } catch {
+      // Somebody deleted the whole folder.
+    }
+    if (!slot.writing) closeSync(slot.descriptor);
+  }
+}
+
+/** What of a new slot the data does not fill, in pieces: where and what. */
+function* zerosOf(slot: Slot, data: Uint8Array): Generator<[number, Uint8Array]> {
+  const end = HEADER_BYTES + slot.room;
+  const used = Buffer.alloc(HEADER_BYTES - headerOf(Buffer.alloc(TOKEN_BYTES), 0).byteLength);
+  yield [HEADER_BYTES - used.byteLength, used];
+  for (let at = HEADER_BYTES + data.byteLength; at < end; at += ZEROS.byteLength) {
+    yield [at, ZEROS.subarray(0, Math.min(ZEROS.byteLength, end - at))];
+  }
+}
+
+async function writeFully(descriptor: number, data: Uint8Array, position: number): Promise<void> {
+  for (let at = 0; at < data.byteLength; ) {
+    const { bytesWritten } = await writeAsync(descriptor, data, at, data.byteLength - at, position + at);
+    at += bytesWritten;
+  }
+}
+
+function writeFullyNow(descriptor: number, data: Uint8Array, position: number): void {
+  for (let at = 0; at < data.byteLength; ) {
+    at += writeSync(descriptor, data, at, data.byteLength - at, position + at);
+  }
+}
