@@ -1,5 +1,5 @@
 import type { LaneRun, NamedTensor } from '@warmlane/contracts';
-import { revive, SharedMemory, SlotTensor } from '@warmlane/shm';
+import { revive, SHARERS_PER_DEVICE, SharedMemory, SlotTensor } from '@warmlane/shm';
 import { SlotMaps } from './slot-maps.js';
 
 /** What the runtime hands out is read within this, or belongs to nobody any more. */
@@ -29,7 +29,7 @@ export class RuntimeSlots {
   }
 
   static open({ dir, limitBytes, keeperPid }: RuntimeSlotsOptions): RuntimeSlots {
-    return new RuntimeSlots(dir === null ? null : new SharedMemory({ dir, limitBytes, keeperPid }));
+    return new RuntimeSlots(dir === null ? null : new SharedMemory({ dir, limitBytes, sharers: SHARERS_PER_DEVICE, keeperPid }));
   }
 
   /**

@@ -15,6 +15,7 @@ describe('parseWorkerConfig', () => {
       runLimitMs: 30_000,
       tuneBudgetMs: 900_000,
       tuneCandidateMs: 120_000,
+      sharedMemory: { dir: '/dev/shm', limitBytes: null },
       logLevel: 'info',
       lifelineFd: null,
       ortLibDir: null,
@@ -28,6 +29,9 @@ describe('parseWorkerConfig', () => {
       memoryBytes: 2 ** 31,
       lifelineFd: 3,
     });
+    const shared = { WARMLANE_SHM_DIR: '/run/shm', WARMLANE_SHM_LIMIT: '16MiB' };
+    expect(parseWorkerConfig({ ...base, ...shared }).sharedMemory).toEqual({ dir: '/run/shm', limitBytes: 2 ** 24 });
+    expect(parseWorkerConfig({ ...base, WARMLANE_SHM_LIMIT: '0' }).sharedMemory.limitBytes).toBe(0);
     for (const device of [
       'cpu',
       'cuda:1',

@@ -1,5 +1,5 @@
 export { HostPeers } from './host-peers.js';
-export { SharedMemory, type SharedMemoryOptions } from './shared-memory.js';
+export { SHARERS_PER_DEVICE, SharedMemory, type SharedMemoryOptions } from './shared-memory.js';
 export { HEADER_BYTES, isUseOf, slotGone } from './slot-layout.js';
 export { SlotPool, type SlotPoolOptions } from './slot-pool.js';
 export { SlotReader } from './slot-reader.js';

@@ -17,12 +17,17 @@ const PROOFS_KEPT = 1_000;
 export interface SharedMemoryOptions {
   /** The tmpfs. */
   dir: string;
-  /** Most bytes of this process's pool; null: a quarter of the tmpfs, 1 GiB at most. 0: no shared memory. */
+  /** Most bytes of the pool; null: a quarter of the tmpfs, 1 GiB at most. 0: no shared memory. */
   limitBytes: number | null;
+  /** That many processes share the limit evenly: the worker and the runtime of one device. Default 1. */
+  sharers?: number;
   /** The process with whose end this one's slots end; left out: this one itself, and it sweeps what dead ones left. */
   keeperPid?: number;
   log?: { warn(details: object, message: string): void };
 }
+
+/** A worker writes what came through Redis, its runtime what it computed: one limit for both. */
+export const SHARERS_PER_DEVICE = 2;
 
 interface Home {
   folder: OwnerFolder;
@@ -118,13 +123,13 @@ export class SharedMemory {
   }
 
   #open(): void {
-    const { dir, limitBytes, keeperPid } = this.#options;
+    const { dir, limitBytes, sharers = 1, keeperPid } = this.#options;
     try {
       const folder = OwnerFolder.make(dir, keeperPid ?? null);
       const pool = new SlotPool({
         root: folder.root,
         owner: folder.owner,
-        limitBytes: limitBytes ?? shareOf(dir),
+        limitBytes: Math.floor((limitBytes ?? shareOf(dir)) / sharers),
         onFull: (error) => this.#warn(error),
       });
       this.#home = { folder, pool };

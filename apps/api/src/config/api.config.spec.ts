@@ -15,6 +15,7 @@ describe('parseConfig', () => {
       bodyLimitBytes: 64 * 2 ** 20,
       bodiesInFlightBytes: 512 * 2 ** 20,
       classLimit: { jobs: 5_000, bytes: 512 * 2 ** 20 },
+      sharedMemory: { dir: '/dev/shm', limitBytes: null },
     });
   });
 
@@ -51,6 +52,8 @@ describe('parseConfig', () => {
     [{ WARMLANE_LIFELINE_FD: '1' }, /WARMLANE_LIFELINE_FD/],
     [{ WARMLANE_BODY_LIMIT: '64MB' }, /WARMLANE_BODY_LIMIT: must be a size such as 64MiB/],
     [{ WARMLANE_BODY_LIMIT: '1GiB' }, /WARMLANE_BODIES_IN_FLIGHT: must be at least/],
+    [{ WARMLANE_SHM_DIR: 'shm' }, /WARMLANE_SHM_DIR: must be an absolute path/],
+    [{ WARMLANE_SHM_LIMIT: '1GB' }, /WARMLANE_SHM_LIMIT: must be a size such as 256MiB, or 0/],
     [{ WARMLANE_API_KEYS: 'x' }, /WARMLANE_API_KEYS: API key 1 is not id:role:sha256-hex/],
   ])('refuses %j', (environment, message) => {
     expect(() => parseConfig(environment)).toThrow(message);

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { Inject, Injectable } from '@nestjs/common';
 import type { ReferenceHello, ReferenceMethods, RuntimeHello } from '@warmlane/contracts';
 import type { Logger } from '@warmlane/observability';
-import { SharedMemory } from '@warmlane/shm';
+import { SHARERS_PER_DEVICE, SharedMemory } from '@warmlane/shm';
 import { LOGGER } from '../logger.js';
 import type { TrialRuntime, TrialsPort } from '../ports.js';
 import {
@@ -34,7 +34,7 @@ export class Children implements TrialsPort {
     @Inject(LOGGER) logger: Logger,
   ) {
     const { env, logLevel, sharedMemory } = config;
-    this.memory = new SharedMemory({ ...sharedMemory, log: logger });
+    this.memory = new SharedMemory({ ...sharedMemory, sharers: SHARERS_PER_DEVICE, log: logger });
     this.program = { device, env, ortLibDir: config.ortLibDir, logLevel, sharedMemory };
     const references = join(config.data, 'references');
     this.runtime = new RuntimeAdapter(new RuntimeProcess(this.program), this.memory.reader);
