@@ -29,7 +29,9 @@ export class RuntimeSlots {
   }
 
   static open({ dir, limitBytes, keeperPid }: RuntimeSlotsOptions): RuntimeSlots {
-    return new RuntimeSlots(dir === null ? null : new SharedMemory({ dir, limitBytes, sharers: SHARERS_PER_DEVICE, keeperPid }));
+    return new RuntimeSlots(
+      dir === null ? null : new SharedMemory({ dir, limitBytes, sharers: SHARERS_PER_DEVICE, keeperPid }),
+    );
   }
 
   /**

@@ -51,7 +51,7 @@ export function bytesOfTensor(tensor: NamedTensor): number {
 
 /** For a process that maps no slots: all bytes here. */
 export function loadTensors(tensors: readonly NamedTensor[]): Promise<NamedTensor[]> {
-  return Promise.all(tensors.map((tensor) => (tensor instanceof SlotTensor ? tensor.load() : tensor)));
+  return Promise.all(tensors.map(async (tensor) => (tensor instanceof SlotTensor ? await tensor.load() : tensor)));
 }
 
 /** Tensors as they came from another process: those that are references can be read again. */

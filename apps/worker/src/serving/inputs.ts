@@ -45,7 +45,10 @@ export async function loadInputs(
       return shared;
     }),
   );
-  return { tensors, release: () => own.forEach((tensor) => memory?.free(tensor.slot)) };
+  const release = (): void => {
+    for (const tensor of own) memory?.free(tensor.slot);
+  };
+  return { tensors, release };
 }
 
 /** It was written by the producer, on this host. */

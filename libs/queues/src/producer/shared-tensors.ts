@@ -3,7 +3,7 @@ import { HostPeers, type SharedMemory } from '@warmlane/shm';
 import type { Route } from './route-table.js';
 
 /** After its deadline a request's job may still be about to read its inputs. */
-export const SLOT_MARGIN_MS = 10_000;
+const SLOT_MARGIN_MS = 10_000;
 
 /** How a large tensor went. */
 export interface TensorWay {
