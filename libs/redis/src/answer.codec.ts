@@ -19,7 +19,7 @@ export function encodeAnswer(head: AnswerHead, inline: readonly (Uint8Array | nu
   outputs.forEach((output, n) => {
     const body = inline[n] ?? null;
     if ((body === null) === isInline(output)) {
-      throw new RangeError(`output '${output.name}' must be either inline, or a blob or slot`);
+      throw new RangeError(`output '${output.name}' must be either inline or a blob or slot`);
     }
     if (body === null) return;
     if (body.byteLength !== output.bytes) {
