@@ -301,7 +301,7 @@ const table = {
     parts: ['producer'],
     type: 'stream',
     owner: 'ReplyStore, ReplyReader',
-    holds: 'names of the requests that were answered',
+    holds: 'names of the requests that were answered, and answers up to 1 KiB',
     bound: 'one per producer, cut to about 10,000 entries',
     ttl: '60 s after the last answer',
   },
