@@ -13,8 +13,8 @@ interface Needs {
   redis?: true;
   /** The compiled apps, because the tests start them. */
   build?: true;
-  /** The machine for itself: one file at a time. */
-  alone?: true;
+  /** Files at a time; they start processes of their own and mostly wait for them. */
+  atOnce?: number;
 }
 
 const project = (name: string, include: string[], timeoutMs: number, needs: Needs = {}) => ({
@@ -25,7 +25,8 @@ const project = (name: string, include: string[], timeoutMs: number, needs: Need
     testTimeout: timeoutMs,
     hookTimeout: timeoutMs,
     pool: 'forks' as const,
-    fileParallelism: needs.alone !== true,
+    fileParallelism: needs.atOnce !== 1,
+    ...(needs.atOnce === undefined ? {} : { maxWorkers: needs.atOnce }),
     globalSetup: [
       ...(needs.redis ? ['test/setup/redis.setup.ts'] : []),
       ...(needs.build ? ['test/setup/build.setup.ts'] : []),
@@ -39,11 +40,11 @@ export default defineConfig({
       project('unit', ['{libs,apps,examples}/*/src/**/*.spec.ts', 'test/unit/**/*.spec.ts'], 20_000),
       project('redis', ['test/redis/**/*.spec.ts'], 30_000, { redis: true }),
       project('native', ['test/native/**/*.spec.ts'], 60_000, { build: true }),
-      project('e2e', ['test/e2e/**/*.spec.ts'], 120_000, { redis: true, build: true, alone: true }),
-      project('chaos', ['test/chaos/**/*.spec.ts'], 180_000, { redis: true, build: true, alone: true }),
-      project('soak', ['test/soak/**/*.spec.ts'], 180_000, { redis: true, build: true, alone: true }),
+      project('e2e', ['test/e2e/**/*.spec.ts'], 180_000, { redis: true, build: true, atOnce: 2 }),
+      project('chaos', ['test/chaos/**/*.spec.ts'], 180_000, { redis: true, build: true, atOnce: 1 }),
+      project('soak', ['test/soak/**/*.spec.ts'], 180_000, { redis: true, build: true, atOnce: 1 }),
       project('fuzz', ['test/fuzz/**/*.spec.ts'], 300_000, { redis: true, build: true }),
-      project('gpu', ['test/gpu/**/*.spec.ts'], 300_000, { redis: true, build: true, alone: true }),
+      project('gpu', ['test/gpu/**/*.spec.ts'], 300_000, { redis: true, build: true, atOnce: 1 }),
     ],
   },
 });
