@@ -63,6 +63,8 @@ export interface StandInOptions {
   id?: string;
   /** Called before a job is answered; what it throws is answered as the error. */
   before?: (job: ClassJob) => Promise<void>;
+  /** The nonce that it claims to have read. */
+  proof?: string;
   settings?: Partial<WorkerSettings>;
   concurrency?: number;
 }
@@ -211,6 +213,7 @@ export class StandInWorker {
         lane: 'ready',
         shapeKey: job.shapeKey,
         worker: this.id,
+        ...(this.options.proof === undefined ? {} : { proof: this.options.proof }),
         timing: { queueMs: 1, gatherMs: 0, copyMs: 0, computeMs: 1 },
         outputs: [{ name: 'y', dtype: 'float32', dims: input.dims, bytes: data.byteLength, blob }],
       },
