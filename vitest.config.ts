@@ -13,7 +13,7 @@ interface Needs {
   redis?: true;
   /** The compiled apps, because the tests start them. */
   build?: true;
-  /** Files at a time; they start processes of their own and mostly wait for them. */
+  /** Files at a time; two where not said: most wait for others, and two cores are what every machine has. */
   atOnce?: number;
 }
 
@@ -26,7 +26,7 @@ const project = (name: string, include: string[], timeoutMs: number, needs: Need
     hookTimeout: timeoutMs,
     pool: 'forks' as const,
     fileParallelism: needs.atOnce !== 1,
-    ...(needs.atOnce === undefined ? {} : { maxWorkers: needs.atOnce }),
+    maxWorkers: needs.atOnce ?? 2,
     globalSetup: [
       ...(needs.redis ? ['test/setup/redis.setup.ts'] : []),
       ...(needs.build ? ['test/setup/build.setup.ts'] : []),
@@ -40,7 +40,7 @@ export default defineConfig({
       project('unit', ['{libs,apps,examples}/*/src/**/*.spec.ts', 'test/unit/**/*.spec.ts'], 20_000),
       project('redis', ['test/redis/**/*.spec.ts'], 30_000, { redis: true }),
       project('native', ['test/native/**/*.spec.ts'], 60_000, { build: true }),
-      project('e2e', ['test/e2e/**/*.spec.ts'], 180_000, { redis: true, build: true, atOnce: 2 }),
+      project('e2e', ['test/e2e/**/*.spec.ts'], 180_000, { redis: true, build: true }),
       project('chaos', ['test/chaos/**/*.spec.ts'], 180_000, { redis: true, build: true, atOnce: 1 }),
       project('soak', ['test/soak/**/*.spec.ts'], 180_000, { redis: true, build: true, atOnce: 1 }),
       project('fuzz', ['test/fuzz/**/*.spec.ts'], 300_000, { redis: true, build: true }),
