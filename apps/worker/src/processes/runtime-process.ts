@@ -42,7 +42,7 @@ export class RuntimeProcess extends SupervisedProcess<RuntimeMethods, RuntimeHel
 
 /** A run holds the serving thread; everything else goes to pool threads, or is short, or yields between its runs. */
 export function blocksRuntime(method: string): boolean {
-  return method === 'lane.run';
+  return method === 'lane.run' || method === 'lane.items';
 }
 
 /** `trial` is the same program without the device's lock: it works beside the runtime that holds it. */
