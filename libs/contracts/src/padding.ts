@@ -70,7 +70,9 @@ export function paddedShapes(plan: PadPlan, metadata: ModelMetadata, inputs: rea
       .slice(0, MOST_COMBINATIONS);
   }
   return shapes
-    .filter((shape) => shape.some((one, at) => !sameDims(one.dims, inputs[at]?.dims ?? [])) && fits(metadata, shape))
+    .filter(
+      (shape) => shape.some((one, at) => !sameDims(one.dims, inputs[at]?.dims ?? [])) && acceptsShape(metadata, shape),
+    )
     .map((shape) => ({ shape, elements: elementsOf(shape) }))
     .sort((a, b) => a.elements - b.elements)
     .map(({ shape }) => shape);
@@ -146,8 +148,11 @@ function resized(shape: readonly TensorSpec[], input: string, axis: number, size
   return shape.map((one) => (one.name === input ? { ...one, dims: withSize(one.dims, axis, size) } : one));
 }
 
-/** One symbol has one size: of two inputs that are padded, not every combination is a shape. */
-function fits(metadata: ModelMetadata, shape: readonly TensorSpec[]): boolean {
+/**
+ * Whether a model's metadata takes inputs of these shapes. One symbol has one size: of two inputs that are padded, not
+ * every combination is a shape.
+ */
+export function acceptsShape(metadata: ModelMetadata, shape: readonly TensorSpec[]): boolean {
   try {
     orderInputs(metadata, shape);
     return true;

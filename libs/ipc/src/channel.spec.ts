@@ -27,7 +27,7 @@ function start(role = 'echo'): Child<Methods, Events> {
   const child = spawnChild<Methods, Events>({
     entry: new URL('../fixtures/child.mjs', import.meta.url),
     role,
-    env: process.env,
+    env: {},
   });
   children.push(child);
   return child;
@@ -134,7 +134,7 @@ describe('a channel to a child process', () => {
   });
 
   it('closes where the program cannot be started', async () => {
-    const child = spawnChild({ entry: '/nonexistent.js', role: 'echo', env: process.env });
+    const child = spawnChild({ entry: '/nonexistent.js', role: 'echo', env: {} });
     expect((await child.exited).code).toBe(1);
     await vi.waitFor(() => expect(child.channel.closed).not.toBeNull());
   });

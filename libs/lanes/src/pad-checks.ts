@@ -1,10 +1,9 @@
 import {
+  acceptsShape,
   type ModelMetadata,
-  orderInputs,
   type PadPlan,
   sameDims,
   type TensorSpec,
-  WarmlaneError,
   withSize,
 } from '@warmlane/contracts';
 import { padBytes } from './sample-values.js';
@@ -57,19 +56,9 @@ export function padChecks(plan: PadPlan, metadata: ModelMetadata, inputs: readon
   const fresh = (shape: TensorSpec[]): boolean => {
     if (seen.some((known) => known.every((input, at) => sameDims(input.dims, shape[at]?.dims ?? [])))) return false;
     seen.push(shape);
-    return isTaken(metadata, shape);
+    return acceptsShape(metadata, shape);
   };
   return { first: first.filter(fresh), others: others.filter(fresh) };
-}
-
-function isTaken(metadata: ModelMetadata, shape: readonly TensorSpec[]): boolean {
-  try {
-    orderInputs(metadata, shape);
-    return true;
-  } catch (thrown) {
-    if (thrown instanceof WarmlaneError && thrown.code === 'bad-request') return false;
-    throw thrown;
-  }
 }
 
 /** By input, the bytes of one element with which it is padded. Throws `bad-request` where its dtype cannot hold the value. */
