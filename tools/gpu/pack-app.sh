@@ -15,7 +15,7 @@ done
 (cd "$work" && npm ci --omit=dev --ignore-scripts --silent)
 for module in vitest @vitest vite rolldown @rolldown chai expect-type es-module-lexer magic-string pathe std-env tinybench tinyexec \
   tinyglobby tinyrainbow why-is-node-running siginfo stackback picomatch fdir obug lightningcss lightningcss-linux-x64-gnu detect-libc \
-  nanoid postcss source-map-js picocolors @jridgewell @standard-schema estree-walker assertion-error @oxc-project convert-source-map; do
+  nanoid postcss source-map-js picocolors undici @jridgewell @standard-schema estree-walker assertion-error @oxc-project convert-source-map; do
   [[ -e node_modules/$module && ! -e $work/node_modules/$module ]] && mkdir -p "$(dirname "$work/node_modules/$module")" && cp -a "node_modules/$module" "$work/node_modules/$module"
 done
 (cd "$work/node_modules" && rm -rf onnxruntime-node typescript @types .cache @gutenye protobufjs/cli lightningcss-linux-x64-gnu)
