@@ -37,7 +37,7 @@ describe.skipIf(!hasNvidiaDevice())('shared weights on CUDA', () => {
         const memory = await runtime.call('memory', {}, limit);
         return memory.total - memory.free;
       };
-      const growth: number[] = [];
+      const growth = { alone: 0, together: 0 };
       for (const batch of [1, 2, 3, 4]) {
         const x = stackInput(stack, { batch }, batch);
         const answers: NamedTensor[][] = [];
@@ -65,7 +65,8 @@ describe.skipIf(!hasNvidiaDevice())('shared weights on CUDA', () => {
           expect(graph).toBe('captured');
           if (weightsFolder === undefined) expect(created.weights.sharedBytes).toBe(0);
           else expect(created.weights.sharedBytes, created.weights.reason).toBeGreaterThanOrEqual(total);
-          if (weightsFolder !== undefined) growth.push((await used(runtime)) - before);
+          // The first lane brings the one copy.
+          if (batch > 1) growth[weightsFolder === undefined ? 'alone' : 'together'] += (await used(runtime)) - before;
           if (weightsFolder !== undefined && batch === 1 && stack.dtype !== 'float16') {
             const [entry = ''] = readdirSync(prepared);
             const weights = path.join(prepared, entry, 'weights.bin');
@@ -81,8 +82,8 @@ describe.skipIf(!hasNvidiaDevice())('shared weights on CUDA', () => {
         const [difference] = finish(compareOutputs(shared, own, new Set()));
         expect(difference?.error, difference?.reason).toBeLessThan(stack.dtype === 'float16' ? 2e-2 : 1e-3);
       }
-      process.stderr.write(`${name}: a lane more takes ${growth.map((bytes) => Math.round(bytes / 2 ** 20))} MiB\n`);
-      expect(Math.max(...growth.slice(1))).toBeLessThan(total);
+      // What a lane takes besides its weights is the same on both sides. Three lanes came after the first.
+      expect(growth.alone - growth.together).toBeGreaterThan(0.8 * 3 * total);
     },
   );
 });

@@ -26,8 +26,10 @@ export function runsLimitMs(baseMs: number, runs: number, firstMs: number): numb
 /** Timed runs of a lane: as many, or as long, whichever ends first. */
 export const MEASURE = { runs: 100, leastRuns: 10, budgetMs: 3_000 } as const;
 
-/** Runs of a revisited lane. */
+/** Runs of a revisited lane, over all visits. */
 export const REVISIT_RUNS = 20;
+/** How often other shapes run before: one visit alone could be slow by chance. */
+export const REVISIT_VISITS = 2;
 
 /** How often measure and revisit are tried before a lane that seems to forget its shape is given up. */
 export const REVISIT_ATTEMPTS = 3;

@@ -9,7 +9,7 @@ import {
   WarmlaneError,
 } from '@warmlane/contracts';
 import { median } from '@warmlane/lanes';
-import { LIMITS, REVISIT_RUNS } from '../limits.js';
+import { LIMITS, REVISIT_RUNS, REVISIT_VISITS } from '../limits.js';
 import type { HeldVersion } from '../models/held-version.js';
 import { isProcessDeath, RUNTIME } from '../ports.js';
 import { WorkerRedis } from '../redis.provider.js';
@@ -26,8 +26,15 @@ const IDLE_MS = 2_000;
 const MOST_ELEMENTS = 2 ** 24;
 
 export interface Revisit {
+  /** ms: the median of all its runs, or the fastest run right after other shapes where that is more. */
   medianMs: number;
   kind: 'shapes' | 'single-shape';
+}
+
+/** A plain session of other shapes, once it is used. */
+interface ThrowAway {
+  readonly session: string;
+  used: boolean;
 }
 
 /**
@@ -43,20 +50,36 @@ export class Revisitor {
     @Inject(WorkerRedis) private readonly redis: { readonly plans: Pick<WorkerRedis['plans'], 'entries'> },
   ) {}
 
-  /** Rejects where the lane's own runs do. */
+  /**
+   * Each visit runs other shapes first. A session that forgets is slow once after them and fast again at the next run, so
+   * that a median alone would not tell: of the first runs the fastest counts as well. Rejects where the lane's own runs do.
+   */
   async revisit(lane: Lane): Promise<Revisit> {
-    const kind = await this.disturb(lane);
     const { samples } = await this.verifier.samplesOf(lane.spec.held, lane.spec.inputs);
     const inputs = samples[0]?.inputs ?? [];
     const calls = new LaneCalls(this.runtime, lane);
+    const run = async (): Promise<number> => (await calls.run(inputs, null)).computeMs;
     const runsMs: number[] = [];
-    for (let run = 0; run < REVISIT_RUNS; run += 1) runsMs.push((await calls.run(inputs, null)).computeMs);
-    return { medianMs: median(runsMs), kind };
+    const firstMs: number[] = [];
+    const throwAway: ThrowAway = { session: `revisit-${lane.id}`, used: false };
+    let kind: Revisit['kind'] = 'shapes';
+    try {
+      for (let visit = 0; visit < REVISIT_VISITS; visit += 1) {
+        kind = await this.disturb(lane, throwAway);
+        const visitMs: number[] = [];
+        for (let at = 0; at < REVISIT_RUNS / REVISIT_VISITS; at += 1) visitMs.push(await run());
+        firstMs.push(visitMs[0] ?? 0);
+        runsMs.push(...visitMs);
+      }
+    } finally {
+      await this.discard(throwAway);
+    }
+    return { medianMs: Math.max(median(runsMs), Math.min(...firstMs)), kind };
   }
 
-  private async disturb(lane: Lane): Promise<Revisit['kind']> {
+  private async disturb(lane: Lane, throwAway: ThrowAway): Promise<Revisit['kind']> {
     let ran = await this.runOtherLanes(lane);
-    if (ran < OTHER_SHAPES) ran += await this.runThrowAways(lane, OTHER_SHAPES - ran);
+    if (ran < OTHER_SHAPES) ran += await this.runThrowAways(lane, OTHER_SHAPES - ran, throwAway);
     if (ran >= OTHER_SHAPES) return 'shapes';
     await this.runOtherModelOrIdle(lane);
     return 'single-shape';
@@ -82,29 +105,31 @@ export class Revisitor {
   }
 
   /** Shapes nobody serves, on a plain session that is thrown away. A shape that the graph refuses does not count. */
-  private async runThrowAways(lane: Lane, wanted: number): Promise<number> {
+  private async runThrowAways(lane: Lane, wanted: number, throwAway: ThrowAway): Promise<number> {
     const { held, providers, options } = lane.spec;
-    const session = `revisit-${lane.id}`;
+    const { session } = throwAway;
     let ran = 0;
-    try {
-      for (const inputs of await this.otherShapes(lane)) {
-        if (ran === wanted) break;
-        const sample = await this.sampleOf(held, inputs);
-        if (sample === null) continue;
-        const model = modelParams(held);
-        const params = { session, model, providers, options, inputs: sample, outputs: lane.spec.outputs };
-        const ok = await this.runtime.call('plain.run', params, { timeoutMs: LIMITS.first }).then(
-          () => true,
-          (thrown: unknown) => rethrowDeath(thrown),
-        );
-        if (ok) ran += 1;
-      }
-    } finally {
-      await this.runtime
-        .call('plain.release', { session }, { timeoutMs: LIMITS.release })
-        .catch((thrown: unknown) => rethrowDeath(thrown));
+    for (const inputs of await this.otherShapes(lane)) {
+      if (ran === wanted) break;
+      const sample = await this.sampleOf(held, inputs);
+      if (sample === null) continue;
+      const model = modelParams(held);
+      const params = { session, model, providers, options, inputs: sample, outputs: lane.spec.outputs };
+      throwAway.used = true;
+      const ok = await this.runtime.call('plain.run', params, { timeoutMs: LIMITS.first }).then(
+        () => true,
+        (thrown: unknown) => rethrowDeath(thrown),
+      );
+      if (ok) ran += 1;
     }
     return ran;
+  }
+
+  private async discard({ session, used }: ThrowAway): Promise<void> {
+    if (!used) return;
+    await this.runtime
+      .call('plain.release', { session }, { timeoutMs: LIMITS.release })
+      .catch((thrown: unknown) => rethrowDeath(thrown));
   }
 
   /** null where the configuration has values for other shapes only (a file of one shape). */
