@@ -13,6 +13,7 @@ describe('parseWorkerConfig', () => {
       device: 'auto',
       memoryBytes: null,
       runLimitMs: 30_000,
+      cold: 'auto',
       tuneBudgetMs: 900_000,
       tuneCandidateMs: 120_000,
       sharedMemory: { dir: '/dev/shm', limitBytes: null },
@@ -44,8 +45,13 @@ describe('parseWorkerConfig', () => {
 
   it('names every variable that is wrong', () => {
     const read = () =>
-      parseWorkerConfig({ WARMLANE_DEVICE: 'gpu', WARMLANE_GPU_MEMORY: 'lots', WARMLANE_LOG_LEVEL: 'loud' });
-    for (const name of ['WARMLANE_REDIS', 'WARMLANE_DEVICE', 'WARMLANE_GPU_MEMORY', 'WARMLANE_LOG_LEVEL']) {
+      parseWorkerConfig({
+        WARMLANE_DEVICE: 'gpu',
+        WARMLANE_GPU_MEMORY: 'lots',
+        WARMLANE_LOG_LEVEL: 'loud',
+        WARMLANE_COLD: 'cuda',
+      });
+    for (const name of ['REDIS', 'DEVICE', 'GPU_MEMORY', 'LOG_LEVEL', 'COLD'].map((last) => `WARMLANE_${last}`)) {
       expect(read).toThrow(name);
     }
   });

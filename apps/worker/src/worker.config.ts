@@ -10,6 +10,9 @@ const DEFAULT_TUNE_BUDGET_MS = 900_000;
 /** An exhaustive search took 3.4 s for one shape; a slow model on the CPU takes 20 runs of seconds each. */
 const DEFAULT_TUNE_CANDIDATE_MS = 120_000;
 
+/** What serves a request that has no lane: whichever was measured faster, always the CPU, always the worker's device. */
+const COLD_SERVERS = ['auto', 'cpu', 'device'] as const;
+
 const environmentSchema = z.object({
   WARMLANE_REDIS: text,
   WARMLANE_BLOB_REDIS: text.optional(),
@@ -28,6 +31,7 @@ const environmentSchema = z.object({
     .transform(parseSize)
     .optional(),
   WARMLANE_RUN_LIMIT_MS: z.coerce.number().int().min(100).max(3_600_000).default(DEFAULT_SERVING_OPTIONS.laneLimitMs),
+  WARMLANE_COLD: z.enum(COLD_SERVERS).default('auto'),
   WARMLANE_TUNE_BUDGET_MS: z.coerce.number().int().min(1_000).max(86_400_000).default(DEFAULT_TUNE_BUDGET_MS),
   WARMLANE_TUNE_CANDIDATE_MS: z.coerce.number().int().min(1_000).max(3_600_000).default(DEFAULT_TUNE_CANDIDATE_MS),
   WARMLANE_SHM_DIR: text.startsWith('/', 'an absolute path').default('/dev/shm'),
@@ -54,6 +58,8 @@ export interface WorkerConfig {
   memoryBytes: number | null;
   /** A native run that takes longer costs the runtime its life, unless its lane is known to be slow. */
   runLimitMs: number;
+  /** What serves requests without a lane. */
+  cold: (typeof COLD_SERVERS)[number];
   /** All trials of one tuning of a model; what is left then is not tried. */
   tuneBudgetMs: number;
   /** One candidate with one shape; one that takes longer has timed out. */
@@ -85,6 +91,7 @@ export function parseWorkerConfig(environment: NodeJS.ProcessEnv): WorkerConfig 
     device: env.WARMLANE_DEVICE,
     memoryBytes: env.WARMLANE_GPU_MEMORY ?? null,
     runLimitMs: env.WARMLANE_RUN_LIMIT_MS,
+    cold: env.WARMLANE_COLD,
     tuneBudgetMs: env.WARMLANE_TUNE_BUDGET_MS,
     tuneCandidateMs: env.WARMLANE_TUNE_CANDIDATE_MS,
     sharedMemory: { dir: env.WARMLANE_SHM_DIR, limitBytes: env.WARMLANE_SHM_LIMIT ?? null },

@@ -58,7 +58,7 @@ export function randomInputs(shapeKey: string, seed: number, [low, high]: [numbe
   });
 }
 
-export function modelPath(stage: Stage, name: string): string {
+export function modelPath(stage: Pick<Stage, 'modelsDir'>, name: string): string {
   return join(stage.modelsDir, `${name}.onnx`);
 }
 
@@ -111,7 +111,7 @@ export function openPlain(stage: Stage, path: string, options: Record<string, st
 
 /** The same inputs on the CPU provider: what every answer of the GPU is compared with. */
 export async function cpuReference(
-  stage: Stage,
+  stage: Pick<Stage, 'runtime'>,
   path: string,
   inputs: Map<string, NamedTensor[]>,
 ): Promise<{ metadata: ModelMetadata; outputs: Map<string, NamedTensor[]> }> {

@@ -9,21 +9,21 @@ export interface Outcome {
   bytes: number;
 }
 
-export interface OpenRun {
+export interface OpenRun<T extends Outcome = Outcome> {
   offeredPerSecond: number;
   seconds: number;
-  outcomes: Outcome[];
+  outcomes: T[];
 }
 
 /**
  * Requests come by the clock, in random gaps around the rate, whether the last one is answered or not. Only those sent in
- * the last `measureMs` count.
+ * the last `measureMs` count. A signal ends it earlier.
  */
-export async function openLoop(
+export async function openLoop<T extends Outcome>(
   perSecond: number,
-  { warmMs, measureMs, seed }: { warmMs: number; measureMs: number; seed: number },
-  send: (n: number) => Promise<Outcome>,
-): Promise<OpenRun> {
+  { warmMs, measureMs, seed, signal }: { warmMs: number; measureMs: number; seed: number; signal?: AbortSignal },
+  send: (n: number) => Promise<T>,
+): Promise<OpenRun<T>> {
   let state = seed;
   const gapMs = (): number => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
@@ -31,10 +31,10 @@ export async function openLoop(
   };
   const from = performance.now() + warmMs;
   const until = from + measureMs;
-  const open: Promise<Outcome>[] = [];
-  const before: Promise<Outcome>[] = [];
+  const open: Promise<T>[] = [];
+  const before: Promise<T>[] = [];
   let n = 0;
-  for (let due = performance.now(); due < until; due += gapMs()) {
+  for (let due = performance.now(); due < until && signal?.aborted !== true; due += gapMs()) {
     for (let left = due - performance.now(); left > 0; left = due - performance.now()) {
       await new Promise<void>((resolve) => {
         if (left > 2) setTimeout(resolve, left - 1);
@@ -45,7 +45,8 @@ export async function openLoop(
     n += 1;
   }
   await Promise.all(before);
-  return { offeredPerSecond: perSecond, seconds: measureMs / 1_000, outcomes: await Promise.all(open) };
+  const seconds = (Math.min(performance.now(), until) - from) / 1_000;
+  return { offeredPerSecond: perSecond, seconds, outcomes: await Promise.all(open) };
 }
 
 /** Several runs of one rate at once, as one. */

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { createInterface } from 'node:readline';
 import { cacheFolder, findRedisServer, freePort, RedisServer } from '@warmlane/process';
@@ -22,6 +23,8 @@ export interface SystemOptions {
   /** Default: `cpu`. */
   device?: string;
   env?: Record<string, string>;
+  /** File that the log is added to; default: the bench's own stderr. */
+  log?: string;
 }
 
 /** `./warmlane serve` as a user starts it: API, worker, runtime, reference and fallback. */
@@ -48,19 +51,21 @@ export class System implements AsyncDisposable {
       options.redis,
     ];
     args.push('--device', options.device ?? 'cpu', '--workers', String(options.workers ?? 1));
+    const log = options.log === undefined ? null : openSync(options.log, 'a');
     const child = spawn(process.execPath, args, {
       cwd: ROOT,
       env: { ...process.env, WARMLANE_DATA: options.data, ...options.env },
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['ignore', 'pipe', log ?? 'inherit'],
     });
+    if (log !== null) closeSync(log);
+    const where = options.log ?? 'its log above';
     const ready = new Promise<string>((resolve, reject) => {
+      if (child.stdout === null) throw new Error('serve has no stdout');
       createInterface({ input: child.stdout }).on('line', (line) => {
         const url = /^warmlane ready (http:\S+)$/.exec(line)?.[1];
         if (url !== undefined) resolve(url);
       });
-      child.once('exit', (code) =>
-        reject(new Error(`serve ended with ${code} before it was ready; see its log above`)),
-      );
+      child.once('exit', (code) => reject(new Error(`serve ended with ${code} before it was ready; see ${where}`)));
     });
     return new System(await ready, child);
   }

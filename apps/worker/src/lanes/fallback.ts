@@ -6,6 +6,7 @@ import { LIMITS } from '../limits.js';
 import { LOGGER } from '../logger.js';
 import type { HeldVersion } from '../models/held-version.js';
 import { FALLBACK, type FallbackRun, isProcessDeath, type ReferencePort, RUNTIME, type RuntimePort } from '../ports.js';
+import { WORKER_CONFIG, type WorkerConfig } from '../worker.config.js';
 import { modelParams } from './lane-calls.js';
 import { providersOf } from './lane-spec.js';
 import { Verifier } from './verifier.js';
@@ -17,7 +18,7 @@ const TIMED_RUNS = 3;
 
 /**
  * Serves requests that have no lane: a CPU session in a process of its own, or on a GPU a plain CUDA session, whichever
- * was measured faster for the model and is right.
+ * was measured faster for the model and is right; or always the one that the configuration names.
  */
 @Injectable()
 export class Fallback {
@@ -25,10 +26,11 @@ export class Fallback {
   private readonly choices = new Map<string, { held: HeldVersion; server: Promise<Server> }>();
 
   constructor(
-    @Inject(FALLBACK) private readonly cpu: ReferencePort,
-    @Inject(RUNTIME) private readonly runtime: RuntimePort,
-    @Inject(IdentityService) private readonly identity: IdentityService,
-    @Inject(Verifier) private readonly verifier: Verifier,
+    @Inject(FALLBACK) private readonly cpu: Pick<ReferencePort, 'call'>,
+    @Inject(RUNTIME) private readonly runtime: Pick<RuntimePort, 'call'>,
+    @Inject(IdentityService) private readonly identity: Pick<IdentityService, 'provider'>,
+    @Inject(Verifier) private readonly verifier: Pick<Verifier, 'expected' | 'judge'>,
+    @Inject(WORKER_CONFIG) private readonly config: Pick<WorkerConfig, 'cold'>,
     @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
@@ -41,7 +43,7 @@ export class Fallback {
       // While the runtime is being started again the CPU serves; a death under this very run is for the caller to judge.
       const away =
         thrown instanceof WarmlaneError && (thrown.code === 'not-ready' || thrown.code === 'device-unhealthy');
-      if (!away || isProcessDeath(thrown) !== null) throw thrown;
+      if (!away || isProcessDeath(thrown) !== null || this.config.cold === 'device') throw thrown;
       return await this.onCpu(held, inputs, outputs, timeoutMs);
     }
   }
@@ -82,8 +84,7 @@ export class Fallback {
 
   /** The fastest of those whose numbers are right for the sample. Throws where none is. */
   private async choose(held: HeldVersion, sample: NamedTensor[]): Promise<Server> {
-    const candidates: Server[] =
-      this.identity.provider === 'cuda' && providersOf(held, 'cuda').includes('cuda') ? ['cuda', 'cpu'] : ['cpu'];
+    const candidates = this.candidates(held);
     const expected = await this.verifier.expected(held, { inputs: sample, cacheKey: null });
     let best: { server: Server; ms: number } | null = null;
     let reason = '';
@@ -102,6 +103,13 @@ export class Fallback {
     }
     this.logger.info({ model: name, version, servedBy: best.server, ms: best.ms }, 'fallback chosen');
     return best.server;
+  }
+
+  /** A model that the device does not run has the CPU alone, whatever is configured. */
+  private candidates(held: HeldVersion): Server[] {
+    if (this.identity.provider === 'cpu' || !providersOf(held, 'cuda').includes('cuda')) return ['cpu'];
+    const allowed = { auto: ['cuda', 'cpu'], cpu: ['cpu'], device: ['cuda'] } as const;
+    return [...allowed[this.config.cold]];
   }
 
   /** @returns its best time in ms, or why it cannot be used */
