@@ -167,7 +167,10 @@ async function drive(
   return { samples, checked, worst: round(worst, 4) };
 }
 
-/** Throws where the worker's log does not say that the device served. */
+/**
+ * Throws where the worker's log does not say that the device served. The worker keeps one choice, and one session, for
+ * equal bytes: it is logged under the name that was asked for first. Both names have the same options.
+ */
 function serversOf(
   way: Way,
   model: ModelName | null,
@@ -175,7 +178,7 @@ function serversOf(
   { provider }: PartOptions,
 ): string {
   for (const one of model === null ? MODELS : [model]) {
-    const server = servers.get(way.nameOf(one));
+    const server = servers.get(way.nameOf(one)) ?? servers.get(one);
     if (server !== provider) throw new Error(`${way.nameOf(one)} was served by ${server ?? 'an unknown session'}`);
   }
   return `plain ${provider} session`;
