@@ -4,7 +4,7 @@
 # enter.sh sets, COMMIT and OUT. The exit code is 1 where a part failed.
 set -uo pipefail
 : "${OUT:?the folder for the result}" "${ORT_LIB_DIR:?source tools/gpu/enter.sh first}" "${MODELS_DIR:?source tools/gpu/enter.sh first}"
-limit=150
+limit=240
 if [[ ${1:-} =~ ^[0-9]+$ ]]; then limit=$1; shift; fi
 [[ $# -gt 0 ]] || { echo "usage: tools/gpu/figures.sh [SECONDS] PART..." >&2; exit 64; }
 result="$OUT/lanes.h100.json"

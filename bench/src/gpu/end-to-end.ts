@@ -19,6 +19,7 @@ const OPTIONS = 'options: { cudnn_conv_algo_search: HEURISTIC }\n';
 const READY_MS = 600_000;
 /** Every so many of a way's answers one is compared with the reference, besides each shape's first. */
 const CHECK_EVERY = 50;
+const NOTE_EVERY = 500;
 const ORDER_SEED = 20_261_124;
 
 interface Shape {
@@ -161,6 +162,7 @@ async function drive(
     if (shape === undefined) throw new Error('no shapes: raise --largest-mb');
     const answer = await send(shape);
     if (n % CHECK_EVERY === 0) check(shape, answer);
+    if (n % NOTE_EVERY === 0) note(`endToEnd: ${way.what}, ${n} of ${way.requests}`);
     const { ms, served, stages, bytes } = answer;
     samples.push({ model: shape.model, ms, served, stages, bytes });
   }
