@@ -1,3 +1,4 @@
+export { HeldSlot, HeldTensor } from './held-slot.js';
 export { HostPeers } from './host-peers.js';
 export { SHARERS_PER_DEVICE, SharedMemory, type SharedMemoryOptions } from './shared-memory.js';
 export { HEADER_BYTES, isUseOf, slotGone } from './slot-layout.js';

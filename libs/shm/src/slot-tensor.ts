@@ -1,4 +1,5 @@
 import { type DType, type NamedTensor, type SlotRef, slotRefSchema, type TensorSpec } from '@warmlane/contracts';
+import { HeldTensor } from './held-slot.js';
 import type { SlotReader } from './slot-reader.js';
 
 /**
@@ -46,7 +47,8 @@ export class SlotTensor implements NamedTensor {
 
 /** Bytes of a tensor, without reading them. */
 export function bytesOfTensor(tensor: NamedTensor): number {
-  return tensor instanceof SlotTensor ? tensor.slot.bytes : tensor.data.byteLength;
+  if (tensor instanceof SlotTensor) return tensor.slot.bytes;
+  return tensor instanceof HeldTensor ? tensor.held.ref.bytes : tensor.data.byteLength;
 }
 
 /** For a process that maps no slots: all bytes here. */

@@ -1,4 +1,5 @@
 import { datatypeOf, type NamedTensor } from '@warmlane/contracts';
+import { bytesOfTensor } from '@warmlane/shm';
 import type { RequestedOutput } from './infer-request.js';
 import { encodeJsonTensor } from './json-writer.js';
 
@@ -23,19 +24,27 @@ export function encodeInferAnswer(
   outputs: readonly NamedTensor[],
   form: (name: string) => boolean,
 ): EncodedAnswer {
-  const binary: Uint8Array[] = [];
+  const head = headOf(fields, outputs, form);
+  const binary = outputs.filter((output) => form(output.name)).map(({ data }) => data);
+  if (binary.length === 0) return { body: head, headBytes: null };
+  return { body: Buffer.concat([head, ...binary]), headBytes: head.byteLength };
+}
+
+/** The head of an answer whose outputs are all binary; their bytes follow it in this order. */
+export function encodeBinaryHead(fields: AnswerFields, outputs: readonly NamedTensor[]): Buffer {
+  return headOf(fields, outputs, () => true);
+}
+
+function headOf(fields: AnswerFields, outputs: readonly NamedTensor[], form: (name: string) => boolean): Buffer {
   const heads = outputs.map((output) => {
     const start = `{"name":${JSON.stringify(output.name)},"datatype":"${datatypeOf(output.dtype)}","shape":[${output.dims.join(',')}]`;
     if (!form(output.name)) return `${start},"data":${encodeJsonTensor(output)}}`;
-    binary.push(output.data);
-    return `${start},"parameters":{"binary_data_size":${output.data.byteLength}}}`;
+    return `${start},"parameters":{"binary_data_size":${bytesOfTensor(output)}}}`;
   });
   const id = fields.id === null ? '' : `"id":${JSON.stringify(fields.id)},`;
-  const head = Buffer.from(
+  return Buffer.from(
     `{${id}"model_name":${JSON.stringify(fields.model)},"model_version":"${fields.version}","outputs":[${heads.join(',')}]}`,
   );
-  if (binary.length === 0) return { body: head, headBytes: null };
-  return { body: Buffer.concat([head, ...binary]), headBytes: head.byteLength };
 }
 
 /** Which form each output takes: as it asked itself, else as the request did. */

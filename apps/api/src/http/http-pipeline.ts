@@ -3,6 +3,7 @@ import { WarmlaneError } from '@warmlane/contracts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { ApiConfig } from '../config/api.config.js';
 import { type Access, accessOf, KeyRing } from './access.js';
+import { BodyMemory } from './body-memory.js';
 import { BytesInFlight, Reservation } from './bytes-in-flight.js';
 import { isProtocol } from './error.filter.js';
 import { bodyTooLarge, readBody } from './read-body.js';
@@ -11,6 +12,7 @@ import './request-context.js';
 /** What happens to every request before its controller: who sent it, is there room for its body, its bytes. */
 export class HttpPipeline {
   readonly bytes: BytesInFlight;
+  readonly #memory = new BodyMemory();
   readonly #keys: KeyRing;
   readonly #access = new Map<string, Access>();
 
@@ -22,6 +24,7 @@ export class HttpPipeline {
   install(fastify: FastifyInstance): void {
     // Typed as absent until the first hook sets them, which runs before anything reads them.
     fastify.decorateRequest('bodyDigest', null);
+    fastify.decorateRequest('bodyDone', null);
     fastify.addHook('onRequest', (request, reply, done) => {
       try {
         this.#admit(request, reply);
@@ -63,7 +66,10 @@ export class HttpPipeline {
   async #read(request: FastifyRequest): Promise<unknown> {
     const hash = request.headers['idempotency-key'] === undefined ? null : createHash('sha256');
     const limits = { limit: this.config.bodyLimitBytes, reservation: request.reservation };
-    const body = await readBody(request.raw, declaredLength(request), limits, hash);
+    // Only raw tensors: JSON is read into new memory anyway, and its bytes may move to a thread.
+    const memory = request.headers['inference-header-content-length'] === undefined ? null : this.#memory;
+    const body = await readBody(request.raw, declaredLength(request), limits, hash, memory);
+    request.bodyDone = memory === null ? () => undefined : () => memory.give(body);
     request.bodyDigest = hash?.digest('hex') ?? null;
     const raw = isProtocol(request.url) || request.routeOptions.url?.endsWith('/infer') === true;
     return raw ? body : parseJson(body);

@@ -2,6 +2,7 @@ import type { Hash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { createGunzip, createInflate } from 'node:zlib';
 import { WarmlaneError } from '@warmlane/contracts';
+import type { BodyMemory } from './body-memory.js';
 import type { Reservation } from './bytes-in-flight.js';
 
 export interface BodyLimits {
@@ -16,16 +17,17 @@ export function bodyTooLarge(limit: number): WarmlaneError {
 
 /**
  * Reads a body whole. `declared` is its content-length, reserved already; without one each chunk is reserved as it comes.
- * The result owns its memory where it is large, so that it can be moved to a thread.
+ * The result owns its memory where it is large, so that it can be moved to a thread; unless `memory` gives it.
  */
 export function readBody(
   stream: Readable,
   declared: number | null,
   limits: BodyLimits,
   hash: Hash | null,
+  memory: BodyMemory | null = null,
 ): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    const sink = declared === null ? new ChunkSink(limits) : new SizedSink(declared);
+    const sink = declared === null ? new ChunkSink(limits) : new SizedSink(declared, memory);
     let open = true;
     const fail = (error: WarmlaneError): void => {
       open = false;
@@ -68,13 +70,16 @@ class SizedSink implements Sink {
   #whole: Buffer | null = null;
   #at = 0;
 
-  constructor(private readonly size: number) {}
+  constructor(
+    private readonly size: number,
+    private readonly memory: BodyMemory | null,
+  ) {}
 
   push(chunk: Buffer): void {
     if (this.#at === 0 && chunk.byteLength === this.size) {
       this.#first = chunk;
     } else {
-      this.#whole ??= Buffer.allocUnsafeSlow(this.size);
+      this.#whole ??= this.memory?.take(this.size) ?? Buffer.allocUnsafeSlow(this.size);
       this.#whole.set(chunk, this.#at);
     }
     this.#at += chunk.byteLength;

@@ -8,5 +8,7 @@ declare module 'fastify' {
     reservation: Reservation;
     /** SHA-256 of the body as it came, hex; only of requests with an idempotency-key. */
     bodyDigest: string | null;
+    /** Gives the body's memory to later ones: nobody may look at it any more. Null without a body. */
+    bodyDone: (() => void) | null;
   }
 }

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 
 const LOOK_EVERY_MS = 50;
@@ -13,7 +14,7 @@ export interface DrainLimits {
 
 /** The requests that are being answered. At the end they are waited for, and load balancers are told to leave. */
 export class InFlight {
-  #open = 0;
+  readonly #open = new Set<ServerResponse>();
   #draining = false;
 
   /** True from the request to stop on. */
@@ -23,10 +24,9 @@ export class InFlight {
 
   install(fastify: FastifyInstance): void {
     fastify.addHook('onRequest', (_request, reply, done) => {
-      this.#open += 1;
-      reply.raw.once('close', () => {
-        this.#open -= 1;
-      });
+      this.#open.add(reply.raw);
+      reply.raw.once('close', () => this.#open.delete(reply.raw));
+      if (this.#draining) reply.raw.shouldKeepAlive = false;
       done();
     });
     // A kept connection is not asked again by a client that was told so; the server itself says it to new requests only.
@@ -38,6 +38,8 @@ export class InFlight {
 
   begin(): void {
     this.#draining = true;
+    // For answers that write themselves, past Fastify.
+    for (const response of this.#open) response.shouldKeepAlive = false;
   }
 
   /** Resolves once nothing is open, or with a limit. @returns how many requests are still open */
@@ -47,7 +49,8 @@ export class InFlight {
     for (;;) {
       const now = performance.now();
       if (canAnswer()) answeredAt = now;
-      if (this.#open === 0 || now - startedAt >= limitMs || now - answeredAt >= awayLimitMs) return this.#open;
+      if (this.#open.size === 0 || now - startedAt >= limitMs || now - answeredAt >= awayLimitMs)
+        return this.#open.size;
       await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
     }
   }

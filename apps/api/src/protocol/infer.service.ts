@@ -4,13 +4,16 @@ import { DEFAULT_INFER_DEADLINE_MS, DEFAULT_PRIORITY, type ErrorCode, WarmlaneEr
 import { StallMonitor } from '@warmlane/observability';
 import { type InferAnswer, Producer } from '@warmlane/queues';
 import { StatsStore } from '@warmlane/redis';
+import { HeldTensor } from '@warmlane/shm';
 import type { FastifyRequest } from 'fastify';
 import { CodecPool } from '../codec/codec-pool.js';
-import { outputForm } from '../codec/infer-answer.js';
+import { encodeBinaryHead, outputForm } from '../codec/infer-answer.js';
 import type { InferRequest } from '../codec/infer-request.js';
 import { checkJsonOutput } from '../codec/json-writer.js';
 import { ModelDirectory } from '../fleet/model-directory.js';
 import { abortedBy } from '../http/aborted-by.js';
+import { choosePacking } from '../http/pack-body.js';
+import type { BodyPart } from '../http/send-parts.js';
 import { ApiMetrics } from '../metrics/api.metrics.js';
 import { IdempotentInference } from './idempotent-inference.js';
 import { InferBody } from './infer-body.js';
@@ -19,6 +22,12 @@ import { answerHeaders, idempotencyHeader } from './infer-headers.js';
 export interface HttpAnswer {
   headers: Record<string, string>;
   body: Buffer;
+}
+
+/** An answer whose body is written part by part; whoever has it frees the parts. */
+export interface PartedAnswer {
+  headers: Record<string, string>;
+  parts: BodyPart[];
 }
 
 /** One synchronous inference, from the request's bytes to the answer's. */
@@ -41,7 +50,7 @@ export class InferService {
     response: ServerResponse,
     model: string,
     version: string | null,
-  ): Promise<HttpAnswer> {
+  ): Promise<PartedAnswer> {
     const startedAt = performance.now();
     const leave = this.stalls.enter(`infer ${model}`);
     try {
@@ -49,7 +58,9 @@ export class InferService {
       const form = outputForm(decoded.outputs, decoded.binaryOutput);
       await this.checkForms(decoded, model, version);
       const answer = await this.#serve(request, response, decoded, model, version);
-      const encoded = await this.encode(decoded, answer, form);
+      // Answered: its job has read the inputs, and a second run of it answers nobody.
+      if (request.bodyDigest === null) request.bodyDone?.();
+      const encoded = await this.#parted(decoded, answer, form);
       this.#count(answer, performance.now() - startedAt);
       return encoded;
     } catch (error) {
@@ -85,19 +96,34 @@ export class InferService {
       version: version ?? undefined,
       outputs: submission.outputs ?? undefined,
       signal: abortedBy(response),
+      holdOutputs: isBinary(decoded) && choosePacking(request.headers['accept-encoding']) === null,
     });
   }
 
   /** Refuses outputs that were asked for as JSON and have no such form, before anything is computed. */
   async checkForms(decoded: InferRequest, model: string, version: string | null): Promise<void> {
     const form = outputForm(decoded.outputs, decoded.binaryOutput);
-    if (decoded.outputs === null ? decoded.binaryOutput : decoded.outputs.every((output) => output.binary)) return;
+    if (isBinary(decoded)) return;
     const { metadata } = await this.models.servable(model, version);
     const wanted = decoded.outputs?.map((output) => output.name) ?? null;
     for (const info of metadata.outputs) {
       const asked = wanted === null || wanted.includes(info.name);
       if (asked && !form(info.name)) checkJsonOutput(info.name, info.dtype);
     }
+  }
+
+  /** Binary outputs stay parts: putting them together costs new memory and a copy. */
+  async #parted(decoded: InferRequest, answer: InferAnswer, form: (name: string) => boolean): Promise<PartedAnswer> {
+    if (!isBinary(decoded) || answer.outputs.length === 0) {
+      const { headers, body } = await this.encode(decoded, answer, form);
+      return { headers, parts: [body] };
+    }
+    const { model, version, outputs } = answer;
+    const head = encodeBinaryHead({ id: decoded.id, model, version }, outputs);
+    return {
+      headers: binaryHeaders(answer, head.byteLength),
+      parts: [head, ...outputs.map((output) => (output instanceof HeldTensor ? output.held : output.data))],
+    };
   }
 
   async encode(
@@ -110,16 +136,8 @@ export class InferService {
       answer.outputs,
       form,
     );
-    const headers = answerHeaders(answer);
-    if (headBytes === null) return { body, headers: { ...headers, 'content-type': 'application/json' } };
-    return {
-      body,
-      headers: {
-        ...headers,
-        'content-type': 'application/octet-stream',
-        'inference-header-content-length': String(headBytes),
-      },
-    };
+    if (headBytes !== null) return { body, headers: binaryHeaders(answer, headBytes) };
+    return { body, headers: { ...answerHeaders(answer), 'content-type': 'application/json' } };
   }
 
   #count({ lane, model, version, items, timing }: InferAnswer, elapsedMs: number): void {
@@ -156,3 +174,16 @@ export class InferService {
 
 /** Failures before the model is known count for nobody. */
 const NOBODYS = new Set<ErrorCode>(['unknown-model', 'unknown-version', 'redis-away', 'not-ready', 'overloaded']);
+
+/** All outputs that it asks for are to come as raw bytes. */
+function isBinary({ outputs, binaryOutput }: InferRequest): boolean {
+  return outputs === null ? binaryOutput : outputs.every((output) => output.binary);
+}
+
+function binaryHeaders(answer: InferAnswer, headBytes: number): Record<string, string> {
+  return {
+    ...answerHeaders(answer),
+    'content-type': 'application/octet-stream',
+    'inference-header-content-length': String(headBytes),
+  };
+}

@@ -23,7 +23,7 @@ import {
   ReplyReader,
   ReplyStore,
 } from '@warmlane/redis';
-import type { SharedMemory } from '@warmlane/shm';
+import { HeldTensor, type SharedMemory } from '@warmlane/shm';
 import type { Redis } from 'ioredis';
 import { closeWithin } from '../close-within.js';
 import { QueueCache } from '../queue-cache.js';
@@ -54,6 +54,8 @@ export interface InferRequest {
   priority?: number;
   /** Aborted: the job is removed if it has not begun, and the call rejects with `canceled`. */
   signal?: AbortSignal;
+  /** Outputs in shared memory come as `HeldTensor`, which the caller must free. Default: false, as bytes. */
+  holdOutputs?: boolean;
 }
 
 export interface InferAnswer {
@@ -179,6 +181,7 @@ export class Producer {
    */
   async infer(request: InferRequest): Promise<InferAnswer> {
     const startedAt = performance.now();
+    const hold = request.holdOutputs === true;
     const submission: Submission = {
       model: request.model,
       version: request.version ?? null,
@@ -192,21 +195,19 @@ export class Producer {
       sharesMemory: true,
     };
     try {
-      return await this.#inferOnce(submission, startedAt);
+      return await this.#inferOnce(submission, startedAt, hold);
     } catch (error) {
       // Its worker may have died with the answer in its memory: a run again changes nothing but the time.
       const leftMs = submission.deadlineMs - (performance.now() - startedAt);
       if (!(error instanceof WarmlaneError) || error.code !== 'tensor-gone' || this.#shared === null) throw error;
-      return await this.#inferOnce({ ...submission, sharesMemory: false, deadlineMs: leftMs }, startedAt);
+      return await this.#inferOnce({ ...submission, sharesMemory: false, deadlineMs: leftMs }, startedAt, hold);
     }
   }
 
-  async #inferOnce(submission: Submission, startedAt: number): Promise<InferAnswer> {
+  async #inferOnce(submission: Submission, startedAt: number, hold: boolean): Promise<InferAnswer> {
     const { model, version, answer } = await this.submit(submission);
     const head = successOf(answer);
-    const outputs = await Promise.all(
-      head.outputs.map((output, at) => this.#output(output, answer.inline[at] ?? null)),
-    );
+    const outputs = await this.#outputs(head.outputs, answer.inline, hold);
     return {
       model,
       version,
@@ -249,11 +250,21 @@ export class Producer {
     await closeWithin([this.#replies.close(), this.#queues.close()]);
   }
 
-  async #output(output: HeadOutput, inline: Buffer | null): Promise<NamedTensor> {
+  async #outputs(heads: HeadOutput[], inline: (Buffer | null)[], hold: boolean): Promise<NamedTensor[]> {
+    const all = await Promise.allSettled(heads.map((output, at) => this.#output(output, inline[at] ?? null, hold)));
+    const failed = all.find((one) => one.status === 'rejected');
+    const outputs = all.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    if (failed === undefined) return outputs;
+    for (const output of outputs) if (output instanceof HeldTensor) output.held.free();
+    throw failed.reason;
+  }
+
+  async #output(output: HeadOutput, inline: Buffer | null, hold: boolean): Promise<NamedTensor> {
     const { name, dtype, dims, blob, slot } = output;
     if (inline !== null) return { name, dtype, dims, data: inline };
     this.#options.onTensor?.({ way: slot === undefined ? 'redis' : 'memory', direction: 'out' });
     if (slot !== undefined && this.#shared !== null) {
+      if (hold) return this.#shared.hold({ name, dtype, dims }, slot);
       return { name, dtype, dims, data: await this.#shared.take(slot) };
     }
     const data = blob === null ? null : await this.#blobs.get(blob);

@@ -1,5 +1,5 @@
-import type { AnswerHead, SlotRef } from '@warmlane/contracts';
-import { HostPeers, type SharedMemory } from '@warmlane/shm';
+import type { AnswerHead, SlotRef, TensorSpec } from '@warmlane/contracts';
+import { HeldSlot, HeldTensor, HostPeers, type SharedMemory } from '@warmlane/shm';
 import type { Route } from './route-table.js';
 
 /** After its deadline a request's job may still be about to read its inputs. */
@@ -53,5 +53,10 @@ export class SharedTensors {
     const data = await this.memory.reader.read(ref);
     this.memory.reader.free(ref);
     return data;
+  }
+
+  /** An output whose bytes stay where they are until it is freed. Throws `tensor-gone`. */
+  hold(output: TensorSpec, ref: SlotRef): HeldTensor {
+    return new HeldTensor(output, new HeldSlot(ref, this.memory.reader));
   }
 }
