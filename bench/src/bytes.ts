@@ -1,57 +1,56 @@
-import { createServer } from 'node:net';
 import { identityModel } from '@warmlane/testing';
-import fastify from 'fastify';
-import { Pool } from 'undici';
+import { type Echo, echoApart, echoHere } from './support/bare-echo.js';
 import { InferClient } from './support/infer-client.js';
 import { BenchFolder } from './support/repository.js';
 import { median, type Row, round, writeResult } from './support/result.js';
 import { System, startRedis } from './support/system.js';
 
 // Large tensors over HTTP: what a request takes beside its computation, against a bare Fastify that sends the same bytes
-// back. Turn by turn in one run; both clients and both servers are on this machine.
+// back. Turn by turn in one run; both clients and both servers are on this machine. The bare one is in the client's process;
+// one in a process of its own, which works beside the client, is in the rows.
 
 const MEGABYTES = [0.1, 1, 10, 22];
 const ROUNDS = 25;
-const WARM_ROUNDS = 5;
+/** Both sides run code that was compiled by then: 5 were too few, the first size took three times as long. */
+const WARM_ROUNDS = 40;
 const FLOAT_BYTES = 4;
 
 const floatsOf = (megabytes: number): number => Math.round((megabytes * 1e6) / FLOAT_BYTES);
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
-}
-
-/** A server that sends back the body it got. */
-async function startEcho() {
-  const app = fastify({ bodyLimit: 64 * 2 ** 20 });
-  app.addContentTypeParser('application/octet-stream', { parseAs: 'buffer' }, (_request, body, done) =>
-    done(null, body),
+/** The stages of a server-timing header, ms. */
+function stagesOf(serverTiming: string): (stage: string) => number {
+  const times = new Map(
+    [...serverTiming.matchAll(/(\w+);dur=([\d.]+)/g)].map(([, stage, ms]) => [stage ?? '', Number(ms)]),
   );
-  app.post('/echo', (request, reply) => reply.type('application/octet-stream').send(request.body));
-  const port = await freePort();
-  await app.listen({ host: '127.0.0.1', port });
-  const pool = new Pool(`http://127.0.0.1:${port}`, { connections: 1 });
-  return {
-    async send(body: Buffer): Promise<Buffer> {
-      const headers = { 'content-type': 'application/octet-stream' };
-      const answer = await pool.request({ path: '/echo', method: 'POST', headers, body });
-      return Buffer.from(await answer.body.arrayBuffer());
-    },
-    async close(): Promise<void> {
-      await pool.close();
-      await app.close();
-    },
-  };
+  return (stage) => times.get(stage) ?? Number.NaN;
 }
 
-/** `compute` of a server-timing header, ms. */
-function computeMs(serverTiming: string): number {
-  return Number(/compute;dur=([\d.]+)/.exec(serverTiming)?.[1] ?? Number.NaN);
+/** Times of one size by what was timed. */
+class Times {
+  readonly #all = new Map<string, number[]>();
+
+  add(what: string, ms: number): void {
+    this.#all.set(what, [...(this.#all.get(what) ?? []), ms]);
+  }
+
+  p50(what: string): number {
+    return median(this.#all.get(what) ?? []);
+  }
+}
+
+/** Where the time of one request goes, in the order of its way. */
+const PARTS = [
+  'inputs written, added to the queue, until the worker has it',
+  'in the worker until it runs',
+  'copied into and out of the lane',
+  'to the runtime and back, answer written and read',
+  'HTTP: client, body read, answer sent',
+] as const;
+
+async function timed(call: () => Promise<void>): Promise<number> {
+  const begun = performance.now();
+  await call();
+  return performance.now() - begun;
 }
 
 await using server = await startRedis();
@@ -60,7 +59,7 @@ const shapes = MEGABYTES.map((size) => `"x:float32[${floatsOf(size)}]"`).join(',
 await folder.add('copy', identityModel('float32', ['N']), `shapes: [${shapes}]\n`);
 await using system = await System.start({ models: folder.models, redis: server.url, data: folder.data });
 await system.untilReady(120_000);
-const echo = await startEcho();
+const echoes = { here: await echoHere(), apart: await echoApart() };
 const rows: Row[] = [];
 const ratio: Record<string, number> = {};
 for (const size of MEGABYTES) {
@@ -69,35 +68,45 @@ for (const size of MEGABYTES) {
   for (let at = 0; at < data.length; at += 1) data[at] = (at * 31) % 64;
   const input = { name: 'x', datatype: 'FP32', shape: [floats], data };
   const client = new InferClient(system.url, { model: 'copy', version: '1', input, connections: 1 });
-  const outside: number[] = [];
-  const compute: number[] = [];
-  const bare: number[] = [];
+  const times = new Times();
   for (let round = -WARM_ROUNDS; round < ROUNDS; round += 1) {
     const begun = performance.now();
     const answer = await client.send();
     const tookMs = performance.now() - begun;
     if (answer.lane !== 'ready') throw new Error(`served ${answer.lane}, not by its lane`);
     if (!answer.body.subarray(-data.length).equals(data)) throw new Error('the answer is not what was sent');
-    const echoed = performance.now();
-    const back = await echo.send(data);
-    const bareMs = performance.now() - echoed;
-    if (back.length !== data.length) throw new Error('the echo is not what was sent');
+    const echo = async (one: Echo): Promise<void> => {
+      const back = await one.send(data);
+      if (back.length !== data.length) throw new Error('the echo is not what was sent');
+    };
+    const hereMs = await timed(() => echo(echoes.here));
+    const apartMs = await timed(() => echo(echoes.apart));
     if (round < 0) continue;
-    outside.push(tookMs - computeMs(answer.serverTiming));
-    compute.push(computeMs(answer.serverTiming));
-    bare.push(bareMs);
+    const of = stagesOf(answer.serverTiming);
+    times.add('outside', tookMs - of('compute'));
+    times.add('compute', of('compute'));
+    times.add('here', hereMs);
+    times.add('apart', apartMs);
+    const inside = of('queue') + of('gather') + of('copy') + of('compute');
+    const parts = [of('queue'), of('gather'), of('copy'), of('total') - inside, tookMs - of('total')];
+    PARTS.forEach((part, at) => {
+      times.add(part, parts[at] ?? Number.NaN);
+    });
   }
   await client.close();
-  const value = round(median(outside) / median(bare), 2);
+  const value = round(times.p50('outside') / times.p50('here'), 2);
   ratio[`${size}MB`] = value;
   rows.push({
     what: `${size} MB in and out`,
     rounds: ROUNDS,
-    outsideComputeP50Ms: round(median(outside), 2),
-    computeP50Ms: round(median(compute), 2),
-    bareEchoP50Ms: round(median(bare), 2),
+    outsideComputeP50Ms: round(times.p50('outside'), 2),
+    computeP50Ms: round(times.p50('compute'), 2),
+    bareEchoP50Ms: round(times.p50('here'), 2),
+    bareEchoInOwnProcessP50Ms: round(times.p50('apart'), 2),
     ratio: value,
   });
+  for (const part of PARTS) rows.push({ what: `${size} MB: ${part}`, p50Ms: round(times.p50(part), 2) });
 }
-await echo.close();
+await echoes.here.close();
+await echoes.apart.close();
 await writeResult({ name: 'bytes', device: 'cpu', rows, figures: { ratio } });
