@@ -97,12 +97,28 @@ describe('WarmupCoordinator', () => {
     expect(seen.map((view) => view.state)).toContain('running');
     expect(seen.at(-1)).toMatchObject({ state: 'ready', reason: '', total: 4, ready: 4, failed: 0 });
     for (const lane of seen.at(-1)?.lanes ?? []) {
-      const place = placeLane({ model: MODEL, version: '1', shapeKey: lane.shapeKey }, 1, ['a-0', 'b-0']);
+      const place = placeLane({ model: MODEL, version: '1', shapeClass: lane.shapeKey }, 1, ['a-0', 'b-0']);
       expect(lane).toMatchObject({ state: 'READY', worker: place[0] });
     }
     expect(await coordinator.view(created.id)).toEqual(seen.at(-1));
     const plan = await new PlanStore(fixture.redis).entries(MODEL, '1');
     expect(plan.map((entry) => entry.shapeKey)).toEqual(SHAPES);
+  });
+
+  it('asks one worker for all batch sizes of a shape', async () => {
+    await registerEcho(fixture.redis, '1', { batch: { sizes: [1, 2, 4] } });
+    for (const id of ['a-0', 'b-0']) await (await startWorker(id)).warmLanes(ready);
+    const coordinator = await startCoordinator();
+    const widths = Array.from({ length: 8 }, (_, at) => at + 1);
+    const shapes = widths.flatMap((width) => [1, 2, 4].map((size) => `x:float32[${size},${width}]`));
+    const { id } = await coordinator.create(request({ shapes }));
+    const { lanes, state } = await finished(coordinator, id);
+    expect(state).toBe('ready');
+    const workersOf = widths.map((width) => [
+      ...new Set(lanes.filter((lane) => lane.shapeKey.endsWith(`,${width}]`)).map((lane) => lane.worker)),
+    ]);
+    for (const workers of workersOf) expect(workers).toHaveLength(1);
+    expect(new Set(workersOf.flat())).toEqual(new Set(['a-0', 'b-0']));
   });
 
   it('stays queued while no worker lives, and goes on as soon as one does', async () => {

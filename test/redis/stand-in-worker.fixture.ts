@@ -28,7 +28,7 @@ export const MODEL = 'echo';
 export const SHAPE = 'x:float32[1,4]';
 
 /** Registers `echo` 1: y is x. Any width. */
-export async function registerEcho(redis: Redis, version = '1'): Promise<void> {
+export async function registerEcho(redis: Redis, version = '1', config: Record<string, unknown> = {}): Promise<void> {
   const models = new ModelStore(redis);
   await models.register({
     name: MODEL,
@@ -40,7 +40,7 @@ export async function registerEcho(redis: Redis, version = '1'): Promise<void> {
       inputs: [{ name: 'x', dtype: 'float32', dims: ['N', 'W'] }],
       outputs: [{ name: 'y', dtype: 'float32', dims: ['N', 'W'] }],
     },
-    config: modelConfigSchema.parse({}),
+    config: modelConfigSchema.parse(config),
   });
   await models.setState(MODEL, version, 'LOADED', '');
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { type ModelConfig, modelConfigSchema } from './model-config.js';
 import type { ModelMetadata } from './model-metadata.js';
 import { cropsOf, isPadTarget } from './padding.js';
-import { exactClasses, itemsOf, paddedClasses, servingRulesOf } from './served-classes.js';
+import { exactClasses, itemsOf, paddedClasses, placementClassOf, servingRulesOf } from './served-classes.js';
 import { parseShapeKey } from './shape-key.js';
 
 const REC: ModelMetadata = {
@@ -129,6 +129,29 @@ describe('padded classes', () => {
     expect(() => rules(REC, { batch: { sizes: [1] }, pad: bad })).toThrow(
       expect.objectContaining({ code: 'bad-request', message: expect.stringContaining(message) }),
     );
+  });
+});
+
+describe('what a lane is placed by', () => {
+  const batch = (...sizes: number[]) => ({ metadata: REC, config: config({ batch: { sizes } }) });
+
+  it('is one class for all sizes of a batch, and stays so when a size is added', () => {
+    const keys = [1, 2, 4, 8].map((size) => `x:float32[${size},3,48,160]`);
+    expect(new Set(keys.map((key) => placementClassOf(batch(1, 2, 4), key)))).toEqual(
+      new Set(['x:float32[b,3,48,160]']),
+    );
+    for (const key of keys) expect(placementClassOf(batch(1, 2, 4, 8), key)).toBe(placementClassOf(batch(1), key));
+  });
+
+  it.each([
+    ['without a batch', { metadata: REC, config: config({}) }],
+    ['without metadata', { metadata: null, config: config({ batch: { sizes: [1] } }) }],
+    [
+      'where the batch does not fit the model',
+      { metadata: REC, config: config({ batch: { axis: { z: 0 }, sizes: [1] } }) },
+    ],
+  ])('is its own shape %s', (_, doc) => {
+    expect(placementClassOf(doc, 'x:float32[2,3,48,160]')).toBe('x:float32[2,3,48,160]');
   });
 });
 

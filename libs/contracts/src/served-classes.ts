@@ -1,8 +1,10 @@
 import { type BatchAxes, batchAxesOf, batchClassOf, rowsOf } from './batch-axes.js';
+import type { ModelDoc } from './documents.js';
+import { WarmlaneError } from './errors.js';
 import type { ModelConfig } from './model-config.js';
 import type { ModelMetadata } from './model-metadata.js';
 import { type PadPlan, paddedShapes, padPlanOf } from './padding.js';
-import { printShapeKey } from './shape-key.js';
+import { parseShapeKey, printShapeKey } from './shape-key.js';
 import type { TensorSpec } from './tensor.js';
 
 /** What a model's configuration allows beside the exact shape. */
@@ -46,4 +48,25 @@ export function paddedClasses(rules: ServingRules, inputs: readonly TensorSpec[]
     const exact = { shapeClass: printShapeKey(shape), padded: true };
     return batched ? [{ shapeClass: batchClassOf(batch, shape), padded: true }, exact] : [exact];
   });
+}
+
+/** What of a registered version decides where its lanes are placed. */
+export type PlacedModel = Pick<ModelDoc, 'metadata' | 'config'>;
+
+/**
+ * What a lane is placed by: the class of all batch sizes of its shape as the registered configuration declares them,
+ * whether or not a batch is proven yet; its own shape key where there is no batch. The same for every worker and API, as
+ * all read the same document.
+ */
+export function placementClassOf({ metadata, config }: PlacedModel, shapeKey: string): string {
+  if (metadata === null || config.batch === undefined) return shapeKey;
+  try {
+    const batch = batchAxesOf(metadata, config);
+    const inputs = parseShapeKey(shapeKey);
+    return batch === null || rowsOf(batch, inputs) === null ? shapeKey : batchClassOf(batch, inputs);
+  } catch (thrown) {
+    // A configuration that its model does not fit has lanes of single shapes at most.
+    if (thrown instanceof WarmlaneError) return shapeKey;
+    throw thrown;
+  }
 }

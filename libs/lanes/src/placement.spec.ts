@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { placeLane, rankWorkers } from './placement.js';
 
-const keys = Array.from({ length: 300 }, (_, at) => ({ model: 'rec', version: '1', shapeKey: `x:float32[1,${at}]` }));
+const keys = Array.from({ length: 300 }, (_, at) => ({ model: 'rec', version: '1', shapeClass: `x:float32[1,${at}]` }));
 const workers = ['a-cpu-0', 'a-cpu-1', 'b-cpu-0', 'b-cpu-1'];
 
 describe('placement', () => {
   it('is the same whatever the order in which the workers are known', () => {
     for (const key of keys) expect(rankWorkers(key, [...workers].reverse())).toEqual(rankWorkers(key, workers));
-    expect(rankWorkers(keys[0] ?? { model: '', version: '', shapeKey: '' }, workers)).toHaveLength(4);
+    expect(rankWorkers(keys[0] ?? { model: '', version: '', shapeClass: '' }, workers)).toHaveLength(4);
   });
 
   it('spreads lanes over the workers', () => {

@@ -72,7 +72,8 @@ describe('planInForce', () => {
 describe('wantedLanes', () => {
   it('are those this worker ranks for, unless they are held back here', () => {
     const entries = [1, 2, 3, 4, 5, 6, 7, 8].map((n) => entry({ shapeKey: `x:float32[${n},3,48,192]` }));
-    const model = { name: 'cls', version: '1', workers: ['a', 'b'] };
+    const doc = { name: 'cls', version: '1', metadata: null, config: modelConfigSchema.parse({}) };
+    const model = { doc, workers: ['a', 'b'] };
     const of = (worker: string, list: PlanEntry[]) =>
       wantedLanes(worker, [{ ...model, entries: list }]).map((lane) => lane.entry.shapeKey);
     const [mine, other] = [of('a', entries), of('b', entries)];
@@ -81,6 +82,22 @@ describe('wantedLanes', () => {
     const held = entries.map((one) => ({ ...one, held: ['a'] }));
     expect(of('a', held)).toEqual([]);
     expect(of('b', held)).toEqual(other);
+  });
+
+  it('have all sizes of a batch on the same workers, and the classes spread', () => {
+    const config = modelConfigSchema.parse({ batch: { sizes: [1, 2, 4] } });
+    const doc = { name: 'rec', version: '1', metadata, config };
+    const entries = [32, 64, 96, 128, 160, 192, 224, 256].flatMap((width) =>
+      [1, 2, 4].map((size) => entry({ shapeKey: `x:float32[${size},3,48,${width}]` })),
+    );
+    const widths = (worker: string) =>
+      wantedLanes(worker, [{ doc, entries, workers: ['a', 'b'] }]).map((lane) => lane.entry.shapeKey.split(',')[3]);
+    for (const worker of ['a', 'b']) {
+      const mine = widths(worker);
+      expect(mine.length).toBeGreaterThan(0);
+      for (const width of mine) expect(mine.filter((one) => one === width)).toHaveLength(3);
+    }
+    expect(widths('a').length + widths('b').length).toBe(entries.length);
   });
 });
 

@@ -6,7 +6,9 @@ import {
   type ModelConfig,
   type ModelDoc,
   type ModelMetadata,
+  type PlacedModel,
   type PlanEntry,
+  placementClassOf,
   printShapeKey,
   type TensorSpec,
   WarmlaneError,
@@ -71,21 +73,27 @@ export interface WantedLane {
 
 /** A model version with its plan and the workers that can hold its lanes. */
 export interface PlannedModel {
-  name: string;
-  version: string;
+  doc: PlacedModel & Pick<ModelDoc, 'name' | 'version'>;
   entries: readonly PlanEntry[];
   workers: readonly string[];
 }
 
+/** The workers on which a shape of a version is to be warm. */
+export function placeShape(
+  { name, version, ...doc }: PlannedModel['doc'],
+  { shapeKey, replicas }: Pick<PlanEntry, 'shapeKey' | 'replicas'>,
+  workers: Iterable<string>,
+): string[] {
+  return placeLane({ model: name, version, shapeClass: placementClassOf(doc, shapeKey) }, replicas, workers);
+}
+
 /** The lanes that this worker should hold: it ranks below `replicas` and the lane is not held back here. */
 export function wantedLanes(worker: string, models: readonly PlannedModel[]): WantedLane[] {
-  return models.flatMap(({ name, version, entries, workers }) =>
+  return models.flatMap(({ doc, entries, workers }) =>
     entries
       .filter((entry) => !entry.held.includes(worker))
-      .filter((entry) =>
-        placeLane({ model: name, version, shapeKey: entry.shapeKey }, entry.replicas, workers).includes(worker),
-      )
-      .map((entry) => ({ model: name, version, entry })),
+      .filter((entry) => placeShape(doc, entry, workers).includes(worker))
+      .map((entry) => ({ model: doc.name, version: doc.version, entry })),
   );
 }
 

@@ -27,7 +27,7 @@ export class GoneWorkers {
     const live = workers.map((worker) => worker.id);
     for (const worker of gone) {
       if (worker === this.identity.id || this.done.has(worker)) continue;
-      const [chosen] = placeLane({ model: '', version: '', shapeKey: worker }, 1, live);
+      const [chosen] = placeLane({ model: '', version: '', shapeClass: worker }, 1, live);
       if (chosen === this.identity.id) await this.windUp(worker);
     }
   }

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { ModelDoc, PlanEntry } from '@warmlane/contracts';
-import { isServing, placeLane, planInForce, type WantedLane, wantedLanes } from '@warmlane/lanes';
+import { isServing, placeShape, planInForce, type WantedLane, wantedLanes } from '@warmlane/lanes';
 import type { Logger } from '@warmlane/observability';
 import { IdentityService } from '../identity/identity.service.js';
 import { IdleWork } from '../lanes/idle-work.js';
@@ -184,12 +184,7 @@ export class Reconciler {
   private wanted(planned: readonly Planned[]): WantedLane[] {
     return wantedLanes(
       this.identity.id,
-      planned.map(({ doc, inForce, workers }) => ({
-        name: doc.name,
-        version: doc.version,
-        entries: inForce,
-        workers,
-      })),
+      planned.map(({ doc, inForce, workers }) => ({ doc, entries: inForce, workers })),
     );
   }
 
@@ -217,11 +212,7 @@ export class Reconciler {
     if (entry === undefined)
       return isServing(lane.state) ? null : { trigger: 'plan', reason: 'its shape left the plan' };
     if (entry.held.includes(this.identity.id)) return { trigger: 'evict', reason: 'evicted, held back on this worker' };
-    const targets = placeLane(
-      { model: lane.model, version: lane.version, shapeKey: lane.shapeKey },
-      entry.replicas,
-      plan.workers,
-    );
+    const targets = placeShape(plan.doc, entry, plan.workers);
     const moved = targets.every((worker) =>
       fleet.serving.some((other) => other.worker === worker && placeOf(other) === lane.place),
     );

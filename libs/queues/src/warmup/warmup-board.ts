@@ -1,5 +1,5 @@
-import type { LaneDoc, WarmupDoc, WarmupView, WorkerDoc } from '@warmlane/contracts';
-import { LaneStore, type Liveness, PlanStore, WorkerStore } from '@warmlane/redis';
+import { type LaneDoc, placementClassOf, type WarmupDoc, type WarmupView, type WorkerDoc } from '@warmlane/contracts';
+import { LaneStore, type Liveness, ModelStore, PlanStore, WorkerStore } from '@warmlane/redis';
 import type { Redis } from 'ioredis';
 import type { WarmupFlows } from './warmup-flows.js';
 import { type SlotView, toView, viewSlots } from './warmup-slots.js';
@@ -20,6 +20,8 @@ interface FleetOfModel {
   /** As {@link WarmupBoard.lost}. */
   lost: (worker: string) => boolean;
   replicasOf: (shapeKey: string) => number;
+  /** What a lane is placed by. */
+  classOf: (shapeKey: string) => string;
 }
 
 /** A warm-up compared with the fleet. */
@@ -31,6 +33,7 @@ export interface Comparison {
 /** Reads what warm-ups are judged by: plan, lanes, workers, and of what children failed. */
 export class WarmupBoard {
   readonly #lanes: LaneStore;
+  readonly #models: ModelStore;
   readonly #plans: PlanStore;
   readonly #workers: WorkerStore;
   readonly #fleets = new Map<string, { at: number; fleet: Promise<FleetOfModel> }>();
@@ -41,6 +44,7 @@ export class WarmupBoard {
     private readonly flows: WarmupFlows,
   ) {
     this.#lanes = new LaneStore(redis);
+    this.#models = new ModelStore(redis);
     this.#plans = new PlanStore(redis);
     this.#workers = new WorkerStore(redis);
   }
@@ -80,7 +84,8 @@ export class WarmupBoard {
   }
 
   async #read(model: string, version: string): Promise<FleetOfModel> {
-    const [lanes, entries, workers, live, gone] = await Promise.all([
+    const [doc, lanes, entries, workers, live, gone] = await Promise.all([
+      this.#models.get(model, version),
       this.#lanes.list({ model, version }),
       this.#plans.entries(model, version),
       this.#workers.list(),
@@ -97,6 +102,7 @@ export class WarmupBoard {
       eligible: eligible.map((worker) => worker.id),
       lost: lostAmong(workers, gone),
       replicasOf: (shapeKey) => replicas.get(shapeKey) ?? 1,
+      classOf: (shapeKey) => (doc === null ? shapeKey : placementClassOf(doc, shapeKey)),
     };
   }
 }

@@ -4,9 +4,9 @@ import type { Comparison, WarmupBoard } from './warmup-board.js';
 import { type AssignedSlot, flowId, type WarmupFlows } from './warmup-flows.js';
 import { finalState, type SlotView, toView } from './warmup-slots.js';
 
-/** Which workers hold a lane, first choice first: the rule that the workers themselves follow. */
+/** Which workers hold the lanes of a shape class, first choice first: the rule that the workers themselves follow. */
 export type PlaceLane = (
-  lane: { model: string; version: string; shapeKey: string },
+  lane: { model: string; version: string; shapeClass: string },
   replicas: number,
   workers: readonly string[],
 ) => string[];
@@ -101,7 +101,11 @@ export class WarmupSteps {
       .filter((slot) => slot.shapeKey === shapeKey && slot.outcome !== 'open')
       .map((slot) => slot.worker);
     return this.deps
-      .place({ model, version, shapeKey }, replicas ?? fleet.replicasOf(shapeKey), fleet.eligible)
+      .place(
+        { model, version, shapeClass: fleet.classOf(shapeKey) },
+        replicas ?? fleet.replicasOf(shapeKey),
+        fleet.eligible,
+      )
       .filter((worker) => !done.includes(worker));
   }
 
