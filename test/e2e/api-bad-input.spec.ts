@@ -28,6 +28,13 @@ describe('bad input', () => {
     ['a wrong fixed dimension', input({ shape: [2, 1] }), /input 'x': dimension 1 is 1, expected 2/],
     ['a negative dimension', input({ shape: [-1, 2] }), /input 'x': dimension -1 is not/],
     ['a huge dimension', input({ shape: [1e15, 2] }), /input 'x': shape .* has more than/],
+    ['an unknown input with too few elements', input({ name: 'z', data: [1] }), /unknown input 'z'/],
+    ['a wrong dtype with too few elements', input({ datatype: 'INT32', data: [1] }), /dtype int32, expected float32/],
+    [
+      'a wrong dimension with too many elements',
+      input({ shape: [2, 1], data: [1, 2, 3] }),
+      /dimension 1 is 1, expected 2/,
+    ],
     ['too few elements', input({ data: [1] }), /input 'x': data has 1 elements, expected 2/],
     [
       'NaN in JSON',
@@ -82,6 +89,15 @@ describe('bad input', () => {
     const long = await send(infer('double'), { ...request, body: Buffer.concat([whole, Buffer.alloc(2)]) });
     expect(json(long).error).toMatch(/unexpected additional input data: 2 bytes/);
     expect([cut.status, long.status]).toEqual([400, 400]);
+    const other = tritonRequest([{ ...one, name: 'z', data: floats(1, 2) }]);
+    const both = await send(infer('double'), { ...other, body: Buffer.from(other.body ?? '').subarray(0, -3) });
+    expect(json(both).error).toMatch(/unknown input 'z'/);
+  });
+
+  it('of a large body the name is told before the count too: it is read on another thread', async () => {
+    const data = Array.from({ length: 50_000 }, (_, at) => at / 7);
+    const answer = await json400({ inputs: [{ ...one, name: 'z', data }] });
+    expect(json(answer).error).toMatch(/unknown input 'z'/);
   });
 
   it('FP16 as JSON is a 400 before anything is computed, in and out', async () => {

@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads';
 import { type NamedTensor, WarmlaneError } from '@warmlane/contracts';
 import type { CodecResult, CodecTask } from './codec-task.js';
 import { type AnswerFields, type EncodedAnswer, encodeInferAnswer } from './infer-answer.js';
-import { decodeInferRequest, type InferRequest } from './infer-request.js';
+import { decodeInferRequest, type InferRequest, TensorDataError } from './infer-request.js';
 
 /** JSON up to this size is read and written on the event loop: it takes under 1 ms, a trip to a thread about 0.1 ms. */
 const INLINE_JSON_BYTES = 64 * 1024;
@@ -35,7 +35,10 @@ export class CodecPool {
     const binary = headBytes === null ? null : body.subarray(headBytes);
     if (head.byteLength <= INLINE_JSON_BYTES) return decodeInferRequest(head, binary);
     const result = await this.#run({ kind: 'decode', head, binary }, ownBuffer(body));
-    if (!result.ok) throw WarmlaneError.fromBody(result.error);
+    if (!result.ok) {
+      const error = WarmlaneError.fromBody(result.error);
+      throw result.specs === null ? error : new TensorDataError(error, result.specs);
+    }
     if (!('request' in result)) throw new WarmlaneError('internal', 'the codec thread answered another task');
     return result.request;
   }

@@ -1,6 +1,6 @@
-import { type ErrorBody, type NamedTensor, WarmlaneError } from '@warmlane/contracts';
+import { type ErrorBody, type NamedTensor, type TensorSpec, WarmlaneError } from '@warmlane/contracts';
 import { type AnswerFields, type EncodedAnswer, encodeInferAnswer } from './infer-answer.js';
-import { decodeInferRequest, type InferRequest } from './infer-request.js';
+import { decodeInferRequest, type InferRequest, TensorDataError } from './infer-request.js';
 
 /** Work that a codec thread does; everything in it survives a structured clone. */
 export type CodecTask =
@@ -10,7 +10,8 @@ export type CodecTask =
 export type CodecResult =
   | { ok: true; request: InferRequest }
   | { ok: true; answer: EncodedAnswer }
-  | { ok: false; error: ErrorBody };
+  /** `specs`: the inputs as announced, where only their data was refused. */
+  | { ok: false; error: ErrorBody; specs: readonly TensorSpec[] | null };
 
 const view = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
@@ -26,6 +27,10 @@ export function runCodecTask(task: CodecTask): CodecResult {
     const binary = new Set(task.binary);
     return { ok: true, answer: encodeInferAnswer(task.fields, task.outputs, (name) => binary.has(name)) };
   } catch (error) {
-    return { ok: false, error: WarmlaneError.from(error).toBody() };
+    return {
+      ok: false,
+      error: WarmlaneError.from(error).toBody(),
+      specs: error instanceof TensorDataError ? error.specs : null,
+    };
   }
 }

@@ -5,6 +5,7 @@ import {
   dtypeOf,
   type ModelMetadata,
   type NamedTensor,
+  type TensorSpec,
   tensorBytes,
   WarmlaneError,
 } from '@warmlane/contracts';
@@ -111,24 +112,50 @@ export function decodeInferRequest(head: Buffer, binary: Buffer | null): InferRe
   };
 }
 
-function readInputs(value: JsonValue | undefined, head: Buffer, binary: Buffer | null): NamedTensor[] {
-  if (!Array.isArray(value)) throw bad(`inputs must be an array, got ${describe(value)}`);
-  const section = new BinarySection(binary);
-  const inputs = value.map((entry, index) => readInput(objectOf(entry, `inputs[${index}]`), index, head, section));
-  section.finish();
-  return inputs;
+/**
+ * The data of an input is not what its own shape says. Whether the model has such inputs at all is for whoever knows the
+ * model to say: that helps more.
+ */
+export class TensorDataError extends WarmlaneError {
+  constructor(
+    error: WarmlaneError,
+    readonly specs: readonly TensorSpec[],
+  ) {
+    super(error.code, error.message, error.hint, { cause: error });
+  }
 }
 
-function readInput(entry: JsonObject, index: number, head: Buffer, section: BinarySection): NamedTensor {
+function readInputs(value: JsonValue | undefined, head: Buffer, binary: Buffer | null): NamedTensor[] {
+  if (!Array.isArray(value)) throw bad(`inputs must be an array, got ${describe(value)}`);
+  const announced = value.map((entry, index) => readSpec(objectOf(entry, `inputs[${index}]`), index));
+  try {
+    const section = new BinarySection(binary);
+    const inputs = announced.map(({ entry, spec }) => readData(entry, spec, head, section));
+    section.finish();
+    return inputs;
+  } catch (thrown) {
+    if (!(thrown instanceof WarmlaneError) || thrown.code !== 'bad-request') throw thrown;
+    throw new TensorDataError(
+      thrown,
+      announced.map(({ spec }) => spec),
+    );
+  }
+}
+
+function readSpec(entry: JsonObject, index: number): { entry: JsonObject; spec: TensorSpec } {
   const name = textOf(entry.get('name'), `inputs[${index}].name`);
   const what = `input '${name}'`;
   const datatype = textOf(entry.get('datatype'), `${what}: datatype`);
   const dtype = dtypeOf(datatype);
   if (dtype === null) throw bad(`${what}: unknown datatype '${datatype}'`, 'For example FP32, INT64, BOOL or BYTES.');
-  const dims = readShape(entry.get('shape'), what);
+  return { entry, spec: { name, dtype, dims: readShape(entry.get('shape'), what) } };
+}
+
+function readData(entry: JsonObject, target: TensorSpec, head: Buffer, section: BinarySection): NamedTensor {
+  const { name, dtype, dims } = target;
+  const what = `input '${name}'`;
   const parameters = parametersOf(entry, what);
   refuseSharedMemory(parameters, what);
-  const target = { name, dtype, dims };
   const expected = tensorBytes(target, what);
   const size = parameters.get('binary_data_size');
   const data = entry.get('data');
