@@ -15,6 +15,7 @@ import { measureSharedWeights } from './shared-weights.js';
 import { modelPath, openStage, SHAPES, type Stage } from './stage.js';
 import { measureTuner } from './tuner.js';
 import { measureWarm16 } from './warm16.js';
+import { measureWorkspace } from './workspace.js';
 
 /** Name of a part's rows where it is not the part's own. */
 const ROWS_OF: Record<string, string> = { weights: 'sharedWeights' };
@@ -109,6 +110,9 @@ const PARTS: Record<string, (context: Context) => Promise<void>> = {
   article: async ({ stage, scratch, result }) => {
     result.rows.push(...(await measureArticle(stage(), scratch)));
   },
+  workspace: async ({ stage, scratch, result }) => {
+    result.rows.push(...(await measureWorkspace(stage(), scratch)));
+  },
   endToEnd: async ({ options, scratch, result }) => {
     const { rows, figures } = await measureEndToEnd(options, scratch);
     result.rows.push(...rows);
@@ -132,8 +136,8 @@ const PARTS: Record<string, (context: Context) => Promise<void>> = {
 };
 
 /**
- * The figures of lanes on a GPU. Parts by name: `node bench/dist/gpu/lanes.js OUT.json mixed floor weights article tuner endToEnd
- * warm16 restart4 besideTraffic`. Needs ORT_LIB_DIR and MODELS_DIR (rec.onnx, det.onnx). Rows and figures of the parts that
+ * The figures of lanes on a GPU. Parts by name: `node bench/dist/gpu/lanes.js OUT.json mixed floor weights article tuner workspace
+ * endToEnd warm16 restart4 besideTraffic`. Needs ORT_LIB_DIR and MODELS_DIR (rec.onnx, det.onnx). Rows and figures of the parts that
  * it runs take the place of those that OUT.json has of them; all else there stays. A part that fails leaves what the file
  * had of it and costs no other one: the exit code is 1 then. `--provider cpu` rehearses the last four without a GPU.
  */

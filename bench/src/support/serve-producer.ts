@@ -27,9 +27,15 @@ async function main(): Promise<void> {
   const blobRedis = createRedis(url, { name: 'bench-producer-blobs' });
   const producer = new Producer({ redis, blobRedis, sameRedis: true, blobLimitBytes: 2 ** 31 });
   await producer.start();
+  const lines = new Map<number, ReturnType<typeof lineOf>>();
+  const line = (width: number): ReturnType<typeof lineOf> => {
+    const known = lines.get(width) ?? lineOf(width);
+    lines.set(width, known);
+    return known;
+  };
   const infer = async ({ model, width, checksum }: ProducerTask): Promise<Outcome> => {
     const begun = performance.now();
-    const { dims, data } = lineOf(width);
+    const { dims, data } = line(width);
     try {
       const answer = await producer.infer({
         model,

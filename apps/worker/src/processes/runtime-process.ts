@@ -45,6 +45,12 @@ export function blocksRuntime(method: string): boolean {
   return method === 'lane.run' || method === 'lane.items';
 }
 
+/**
+ * Two buffers of 4 MiB and eight of 16 KiB for each cuBLAS handle, of which a session has three: on Hopper the library's own choice
+ * takes 72 MiB a handle, so that a small lane would hold 250 MiB instead of 85, at the same speed (ADR 0010).
+ */
+const CUBLAS_WORKSPACE = ':4096:2:16:8';
+
 /** `trial` is the same program without the device's lock: it works beside the runtime that holds it. */
 export function spawnRuntime(
   role: 'runtime' | 'trial',
@@ -69,6 +75,7 @@ export function spawnRuntime(
       ORT_LIB_DIR: ortLibDir ?? undefined,
       CUDA_DEVICE_ORDER: 'PCI_BUS_ID',
       CUDA_VISIBLE_DEVICES: device.provider === 'cuda' ? device.visible : '-1',
+      CUBLAS_WORKSPACE_CONFIG: env.CUBLAS_WORKSPACE_CONFIG ?? CUBLAS_WORKSPACE,
     },
   });
 }
