@@ -11,7 +11,7 @@ import { System, startRedis } from './support/system.js';
 
 const MEGABYTES = [0.1, 1, 10, 22];
 const ROUNDS = 25;
-/** Both sides run code that was compiled by then: 5 were too few, the first size took three times as long. */
+/** Both sides run code that was compiled by then: 5 were too few, the first size took 2.3 times as long. */
 const WARM_ROUNDS = 40;
 const FLOAT_BYTES = 4;
 

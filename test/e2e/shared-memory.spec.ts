@@ -1,5 +1,7 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { WarmlaneClient } from '@warmlane/queues';
+import { createRedis, PREFIX } from '@warmlane/redis';
 import { identityModel } from '@warmlane/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ServingSystem } from '../support/serving-system.js';
@@ -68,6 +70,28 @@ describe('large tensors on one host', () => {
     const many = await Promise.all(Array.from({ length: 40 }, (_, n) => copy(api, MEGA, 100 + n)));
     expect(many.filter(({ right }) => !right)).toEqual([]);
     expect(await counted(api, 'redis', 'in')).toBe(1);
+  });
+
+  it("go through shared memory for another service's client that was told so, and leave nothing behind", async () => {
+    const before = await folders();
+    const redis = createRedis(system.server.url, { name: 'keys' });
+    const client = await WarmlaneClient.connect({ redis: system.server.url, sharedMemory: { dir: shm } });
+    try {
+      expect((await folders()).length).toBe(before.length + 1);
+      for (const seed of [7, 8, 9]) {
+        const data = floats(MEGA, seed);
+        const inputs = [{ name: 'x', dtype: 'float32' as const, dims: [MEGA], data }];
+        const { outputs } = await client.infer({ model: 'copy', inputs });
+        expect(data.equals(outputs[0]?.data ?? new Uint8Array())).toBe(true);
+        const blobs = await redis.keys(`${PREFIX}:blob:*`);
+        // The worker proves with its first answer that it reads this client's slots.
+        if (seed > 7) expect(blobs).toEqual([]);
+      }
+    } finally {
+      await client.close();
+      redis.disconnect();
+    }
+    expect(await folders()).toEqual(before);
   });
 
   it.each([

@@ -1,6 +1,7 @@
 import { WarmlaneError } from '@warmlane/contracts';
 import { Producer } from '@warmlane/queues';
 import { createRedis } from '@warmlane/redis';
+import { SharedMemory } from '@warmlane/shm';
 import { closedLoop, type LoadRun } from './load.js';
 import { type OpenRun, type Outcome, openLoop } from './open-loop.js';
 import { CHECKSUM, lineOf } from './rec-model.js';
@@ -25,7 +26,8 @@ async function main(): Promise<void> {
   const [url = ''] = process.argv.slice(2);
   const redis = createRedis(url, { name: 'bench-producer' });
   const blobRedis = createRedis(url, { name: 'bench-producer-blobs' });
-  const producer = new Producer({ redis, blobRedis, sameRedis: true, blobLimitBytes: 2 ** 31 });
+  const memory = new SharedMemory({ dir: '/dev/shm', limitBytes: 2 ** 27 });
+  const producer = new Producer({ redis, blobRedis, sameRedis: true, blobLimitBytes: 2 ** 31, memory });
   await producer.start();
   const lines = new Map<number, ReturnType<typeof lineOf>>();
   const line = (width: number): ReturnType<typeof lineOf> => {
@@ -70,7 +72,10 @@ async function main(): Promise<void> {
       (error: unknown) => process.send?.({ kind: 'failed', why: String(error) }),
     );
   });
-  process.on('disconnect', () => process.exit(0));
+  process.on('disconnect', () => {
+    memory.close();
+    process.exit(0);
+  });
   process.send?.('ready');
 }
 

@@ -13,7 +13,7 @@ const AHEAD = 4;
 const KEPT = 16;
 /**
  * Where in a page a piece begins. Slots begin at the start of one, and the kernel's copy to an address that is a few bytes
- * further in its page than the source takes 4 to 5 times as long: each load waits for the store before it, whose low 12
+ * further in its page than the source takes 4 to 5 times as long, probably since each load waits for the store before it, whose low 12
  * bits are the same (10 MB: 5 against 1.1 ms, EPYC). Large allocations begin 16 bytes into a page.
  */
 const APART_BYTES = 2048;

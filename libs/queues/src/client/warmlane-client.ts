@@ -19,6 +19,7 @@ import {
   type RedisLogger,
   WARMUP_QUEUE,
 } from '@warmlane/redis';
+import { SharedMemory } from '@warmlane/shm';
 import type { Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { closeWithin } from '../close-within.js';
@@ -33,6 +34,7 @@ import { fromEntryTensors, toEntryTensors } from './entry-tensors.js';
 
 /** Tensors in flight of all producers together, unless the client is told otherwise. */
 const BLOB_LIMIT_BYTES = 2 * 2 ** 30;
+const SHARED_MEMORY_DIR = '/dev/shm';
 const POLL_FIRST_MS = 50;
 const POLL_LAST_MS = 500;
 /** Whoever dispatches a warm-up ends it at its deadline; a job that is open so much longer was dispatched by nobody. */
@@ -45,6 +47,11 @@ export interface WarmlaneClientOptions {
   blobRedis?: string | Redis;
   /** Most bytes that tensors in flight may take together; as the servers have it. Default 2 GiB. */
   blobLimitBytes?: number;
+  /**
+   * For a service on the workers' host: tensors of 64 KiB and more go through this tmpfs, of which it takes `limitBytes` at most
+   * (default a quarter, 1 GiB at most). Workers that do not see the same tmpfs as the same user get them through Redis.
+   */
+  sharedMemory?: { dir?: string; limitBytes?: number };
   logger?: RedisLogger;
 }
 
@@ -59,6 +66,7 @@ export class WarmlaneClient implements AsyncDisposable {
   readonly #inferences: TypedQueue<EntryInferJob, EntryInferResult>;
   readonly #warmups: TypedQueue<EntryWarmJob, WarmupView>;
   readonly #own: Redis[] = [];
+  readonly #memory: SharedMemory | undefined;
   #closed = false;
 
   /** Use {@link connect}. */
@@ -70,7 +78,11 @@ export class WarmlaneClient implements AsyncDisposable {
     const onError: QueueErrorListener = (queue, error) =>
       logger?.warn({ queue, error: error.message }, 'a queue reports an error');
     const sameRedis = options.blobRedis === undefined;
-    this.#producer = new Producer({ redis, blobRedis, sameRedis, blobLimitBytes: limitBytes, logger });
+    this.#memory = memoryOf(options);
+    this.#producer = new Producer({
+      ...{ redis, blobRedis, sameRedis, blobLimitBytes: limitBytes, logger },
+      ...(this.#memory === undefined ? {} : { memory: this.#memory }),
+    });
     this.#blobs = new BlobStore(blobRedis, redis, { limitBytes });
     this.#patience = new Patience(redis);
     this.#inferences = createQueue(INFERENCE_QUEUE, { redis, onError });
@@ -160,6 +172,7 @@ export class WarmlaneClient implements AsyncDisposable {
     this.#closed = true;
     await closeWithin([this.#producer.close(), this.#inferences.close(), this.#warmups.close()]);
     for (const redis of this.#own) redis.disconnect();
+    this.#memory?.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -207,4 +220,10 @@ function stopReason(signal: AbortSignal | undefined, giveUpAt: number): Warmlane
     'the warm-up was not ended by its deadline',
     'Start an API process: it dispatches the queue of warm-ups.',
   );
+}
+
+function memoryOf({ sharedMemory, logger }: WarmlaneClientOptions): SharedMemory | undefined {
+  if (sharedMemory === undefined) return undefined;
+  const { dir = SHARED_MEMORY_DIR, limitBytes = null } = sharedMemory;
+  return new SharedMemory({ dir, limitBytes, ...(logger === undefined ? {} : { log: logger }) });
 }
