@@ -269,14 +269,26 @@ describe('what the server does not have', () => {
     ['GET', '/v2/trace/setting'],
     ['POST', '/v2/models/double/trace/setting'],
     ['GET', '/v2/logging'],
-    ['GET', '/v2/systemsharedmemory/status'],
     ['POST', '/v2/systemsharedmemory/region/r/register'],
-    ['POST', '/v2/cudasharedmemory/unregister'],
+    ['POST', '/v2/cudasharedmemory/region/r/register'],
   ])('%s %s is a 501', async (method, path) => {
     const answer = await call(path, { method });
     expect(answer.status).toBe(501);
     expect(answer.headers['warmlane-error']).toBe('not-supported');
     expect(violations('error', json(answer))).toBe('');
+  });
+
+  // Triton's clients look for regions, and clear what earlier runs may have left, before they send tensors in the body.
+  it.each(['system', 'cuda'])('says that no region of %s shared memory is registered', async (kind) => {
+    const status = await call(`/v2/${kind}sharedmemory/status`);
+    expect([status.status, json(status)]).toEqual([200, []]);
+    const region = await call(`/v2/${kind}sharedmemory/region/r%20a/status`);
+    expect([region.status, region.headers['warmlane-error']]).toEqual([404, 'not-found']);
+    expect(json(region).error).toContain(`Unable to find ${kind} shared memory region: 'r a'`);
+    for (const path of ['unregister', 'region/r/unregister']) {
+      const answer = await call(`/v2/${kind}sharedmemory/${path}`, { method: 'POST' });
+      expect([answer.status, answer.body.byteLength]).toEqual([200, 0]);
+    }
   });
 
   it.each(['/v2/nothing', '/v2/models/double/versions/one', '/v2/models/double/nothing'])(

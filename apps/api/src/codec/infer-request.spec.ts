@@ -76,6 +76,26 @@ describe('decodeInferRequest', () => {
     expect(request.outputs).toBeNull();
   });
 
+  it("takes what KServe's client sends for an empty tensor: no data, and no length of the JSON", () => {
+    const request = decode(
+      '{"id":"r","model_name":"id_int8","inputs":[{"name":"x","shape":[0],"datatype":"INT8",' +
+        '"parameters":{"binary_data_size":0},"data":null}],"parameters":{"binary_data_output":true}}',
+    );
+    expect(request).toMatchObject({ id: 'r', binaryOutput: true });
+    expect(request.inputs).toEqual([{ name: 'x', dtype: 'int8', dims: [0], data: Buffer.alloc(0) }]);
+  });
+
+  it("takes null for what may be left out, as KServe's data model writes it", () => {
+    const request = decode(
+      '{"id":null,"parameters":null,"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","parameters":null,' +
+        '"data":[1.0,2.0]}],"outputs":null}',
+    );
+    expect(request).toMatchObject({ id: null, outputs: null, binaryOutput: false });
+    expect(decode({ inputs: [{ ...x, data: [1, 2] }], outputs: [{ name: 'y', parameters: null }] }).outputs).toEqual([
+      { name: 'y', binary: false },
+    ]);
+  });
+
   it('ignores parameters that clients add, and a timeout of 0', () => {
     const request = decode({
       parameters: { sequence_id: 0, priority: 0, timeout: 0, triton_enable_empty_final_response: true, mine: 'x' },

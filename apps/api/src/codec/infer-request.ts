@@ -54,8 +54,13 @@ function textOf(value: JsonValue | undefined, what: string): string {
   return value;
 }
 
+/** A member that may be left out: clients that write their whole data model (KServe's, pydantic's) send null for it. */
+function optional(object: JsonObject, key: string): JsonValue | undefined {
+  return object.get(key) ?? undefined;
+}
+
 function parametersOf(object: JsonObject, what: string): JsonObject {
-  const value = object.get('parameters');
+  const value = optional(object, 'parameters');
   return value === undefined ? new Map() : objectOf(value, `parameters of ${what}`);
 }
 
@@ -101,11 +106,11 @@ export function decodeInferRequest(head: Buffer, binary: Buffer | null): InferRe
   if (sequence !== undefined && sequence !== 0 && sequence !== '') {
     throw unsupported('sequences are not supported', 'Send requests without sequence_id; pass state as a tensor.');
   }
-  const id = root.get('id');
+  const id = optional(root, 'id');
   return {
     id: id === undefined ? null : textOf(id, 'id'),
     inputs: readInputs(root.get('inputs'), head, binary),
-    outputs: readOutputs(root.get('outputs'), flagOf(parameters.get('binary_data_output'), 'binary_data_output')),
+    outputs: readOutputs(optional(root, 'outputs'), flagOf(parameters.get('binary_data_output'), 'binary_data_output')),
     binaryOutput: flagOf(parameters.get('binary_data_output'), 'binary_data_output') ?? false,
     deadlineMs: readTimeout(parameters.get('timeout')),
     priority: readPriority(parameters.get('priority')),
@@ -158,7 +163,7 @@ function readData(entry: JsonObject, target: TensorSpec, head: Buffer, section: 
   refuseSharedMemory(parameters, what);
   const expected = tensorBytes(target, what);
   const size = parameters.get('binary_data_size');
-  const data = entry.get('data');
+  const data = optional(entry, 'data');
   if (size === undefined) {
     if (!(data instanceof JsonSpan)) throw bad(`${what}: data must be an array, got ${describe(data)}`);
     return { ...target, data: decodeJsonTensor(head, data, target) };
@@ -188,6 +193,8 @@ class BinarySection {
   constructor(private readonly bytes: Buffer | null) {}
 
   take(size: number, what: string): Buffer {
+    // KServe's client has nothing to append for an empty tensor and so sends no length of the JSON either.
+    if (size === 0) return Buffer.alloc(0);
     if (this.bytes === null) {
       throw bad(
         `${what} announces binary data, but the request has no Inference-Header-Content-Length`,
