@@ -122,10 +122,11 @@ describe('verification refuses', () => {
     rig.between = async (method, params, real) => {
       const result = await real(params);
       if (method === 'plain.run') lost = true;
-      if (method === 'lane.measure') lost = false;
-      if (method !== 'lane.run' || !lost || !('computeMs' in result)) return result;
-      // Found on an H100: 65 ms and more at every return to a shape, against 4 ms.
-      return { ...result, computeMs: result.computeMs + 65 };
+      if (method !== 'lane.measure' || !lost || !('runsMs' in result)) return result;
+      lost = false;
+      const [first = 0, ...rest] = result.runsMs;
+      // Found on an H100: 65 ms and more at every return to a shape, against 4 ms, and fast again at the next run.
+      return { ...result, runsMs: [first + 65, ...rest] };
     };
     await expect(rig.warm(rig.lane(conv, shape))).rejects.toThrow(/does not keep its shape/);
   });

@@ -138,7 +138,8 @@ export class LaneTable {
     while (runsMs.length < runs && (runsMs.length < LEAST_RUNS || performance.now() - begun < budgetMs)) {
       const { session } = this.#lane(id);
       const start = performance.now();
-      session.run(inputs);
+      // In place: what a request's outputs go through after the run is not the lane's time.
+      session.run(inputs, null, true);
       runsMs.push(performance.now() - start);
       await new Promise((resolve) => setImmediate(resolve));
     }

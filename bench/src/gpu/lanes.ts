@@ -26,11 +26,12 @@ const LOG_LINES = 15;
 const beforeSchema = z.object({
   rows: z.array(z.looseObject({ part: z.string() })),
   figures: z.record(z.string(), z.unknown()),
+  parts: z.record(z.string(), z.unknown()).default({}),
 });
 
 /** What the file holds already; nothing where there is none. */
 function readBefore(out: string): z.infer<typeof beforeSchema> {
-  if (!existsSync(out)) return { rows: [], figures: {} };
+  if (!existsSync(out)) return { rows: [], figures: {}, parts: {} };
   return beforeSchema.parse(JSON.parse(readFileSync(out, 'utf8')));
 }
 
@@ -97,7 +98,8 @@ const PARTS: Record<string, (context: Context) => Promise<void>> = {
         ['det', batchOne],
       ] as const
     ).map(([name, shapes]) => ({
-      ...{ name, shapes, path: modelPath(options, name) },
+      ...{ name, path: modelPath(options, name) },
+      shapes: shapes.filter((_, at) => at % options.tuneEvery === 0),
       range: [...range[name]] as [number, number],
     }));
     const { runtime, cuda } = stage();
@@ -105,13 +107,13 @@ const PARTS: Record<string, (context: Context) => Promise<void>> = {
     const tuned = await measureTuner({ provider: 'cuda', device, libDir, models, runtime, cuda });
     result.rows.push(...tuned.rows);
     const { worstGap, wrongChosen, seconds } = tuned;
-    result.figures.tuner = { worstGap, wrongChosen, seconds };
+    result.figures.tuner = { worstGap, wrongChosen, seconds, shapes: models.flatMap(({ shapes }) => shapes).length };
   },
   article: async ({ stage, scratch, result }) => {
     result.rows.push(...(await measureArticle(stage(), scratch)));
   },
-  workspace: async ({ stage, scratch, result }) => {
-    result.rows.push(...(await measureWorkspace(stage(), scratch)));
+  workspace: async ({ result }) => {
+    result.rows.push(...(await measureWorkspace()));
   },
   endToEnd: async ({ options, scratch, result }) => {
     const { rows, figures } = await measureEndToEnd(options, scratch);
@@ -150,15 +152,18 @@ async function main(): Promise<void> {
   const scratch = mkdtempSync(join(tmpdir(), 'warmlane-bench-'));
   let saved = readBefore(out);
   const { COMMIT: commit = 'unknown' } = process.env;
-  const write = (result: Result): void => {
+  const write = (part: string, result: Result): void => {
     const versions = {
       ort: OrtRuntime.load(libDir === null ? {} : { libDir }).version,
       ...stage?.cuda.versions(),
-      ...(stage === null ? {} : { nvidiaDriver: nvidiaDriverVersion() }),
+      nvidiaDriver: stage === null ? null : nvidiaDriverVersion(),
       node: process.version,
     };
     const device = stage === null ? 'cpu' : (listGpus()[0]?.name ?? 'unknown');
-    const body = { name: 'lanes', device, versions, commit, date: new Date().toISOString(), ...result };
+    const date = new Date().toISOString();
+    // Parts may be of different runs: each says of which.
+    const parts = { ...saved.parts, [part]: { device, driver: versions.nvidiaDriver ?? null, commit, date } };
+    const body = { name: 'lanes', device, versions, commit, date, parts, ...result };
     writeFileSync(out, `${JSON.stringify(body, null, 1)}\n`);
   };
   try {
@@ -175,9 +180,9 @@ async function main(): Promise<void> {
             if (stage === null) throw new Error(`part ${part} needs a GPU`);
             return stage;
           },
-          save: () => write(result),
+          save: () => write(part, result),
         });
-        write(result);
+        write(part, result);
         saved = readBefore(out);
         note(`${part} is saved`);
       } catch (error) {

@@ -23,6 +23,8 @@ export interface PartOptions {
   beside: number;
   /** Rounds of these. */
   rounds: number;
+  /** The tuner takes every so-manieth shape of each model: a tuning of all takes minutes. */
+  tuneEvery: number;
 }
 
 export interface CommandLine {
@@ -33,7 +35,7 @@ export interface CommandLine {
 
 const USAGE =
   'usage: ORT_LIB_DIR=... MODELS_DIR=... node bench/dist/gpu/lanes.js OUT.json PART... [--provider cpu] [--requests 3000] ' +
-  '[--plain-requests 200] [--largest-mb 64] [--warm 16] [--repeats 3] [--beside 8] [--rounds 3]';
+  '[--plain-requests 200] [--largest-mb 64] [--warm 16] [--repeats 3] [--beside 8] [--rounds 3] [--tune-every 1]';
 
 /** Throws with the usage where something is missing. */
 export function readCommandLine(args: string[], env: NodeJS.ProcessEnv): CommandLine {
@@ -50,6 +52,7 @@ export function readCommandLine(args: string[], env: NodeJS.ProcessEnv): Command
       repeats: text('3'),
       beside: text('8'),
       rounds: text('3'),
+      'tune-every': text('1'),
     },
   });
   const [out, ...parts] = positionals;
@@ -73,6 +76,7 @@ export function readCommandLine(args: string[], env: NodeJS.ProcessEnv): Command
       repeats: Number(values.repeats),
       beside: Number(values.beside),
       rounds: Number(values.rounds),
+      tuneEvery: Number(values['tune-every']),
     },
   };
 }

@@ -1,7 +1,14 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { ErrorBody, NamedTensor, ProviderName, RuntimeHello, RuntimeMethods } from '@warmlane/contracts';
+import {
+  CUDA_ENVIRONMENT,
+  type ErrorBody,
+  type NamedTensor,
+  type ProviderName,
+  type RuntimeHello,
+  type RuntimeMethods,
+} from '@warmlane/contracts';
 import { type Child, spawnChild } from '@warmlane/ipc';
 import { compareOutputs, finish } from '@warmlane/lanes';
 import { type StackModel, stackInput, writeStackModel } from '@warmlane/testing';
@@ -121,9 +128,9 @@ async function start({ provider, visible, libDir }: WeightsBench): Promise<Runti
     role: 'trial',
     args: ['--provider', provider, '--parent', String(process.pid), '--locks', tmpdir()],
     env: {
+      ...CUDA_ENVIRONMENT,
       ...process.env,
       ORT_LIB_DIR: libDir ?? undefined,
-      CUDA_DEVICE_ORDER: 'PCI_BUS_ID',
       CUDA_VISIBLE_DEVICES: provider === 'cuda' ? visible : '-1',
     },
   });

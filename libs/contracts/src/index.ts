@@ -1,6 +1,7 @@
 export * from './api-keys.js';
 export * from './batch-axes.js';
 export * from './crop-expression.js';
+export * from './cuda-environment.js';
 export * from './documents.js';
 export * from './errors.js';
 export * from './ids.js';

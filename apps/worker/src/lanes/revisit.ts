@@ -9,7 +9,7 @@ import {
   WarmlaneError,
 } from '@warmlane/contracts';
 import { median } from '@warmlane/lanes';
-import { LIMITS, REVISIT_RUNS, REVISIT_VISITS } from '../limits.js';
+import { LIMITS, MEASURE, REVISIT_RUNS, REVISIT_VISITS } from '../limits.js';
 import type { HeldVersion } from '../models/held-version.js';
 import { isProcessDeath, RUNTIME } from '../ports.js';
 import { WorkerRedis } from '../redis.provider.js';
@@ -58,7 +58,6 @@ export class Revisitor {
     const { samples } = await this.verifier.samplesOf(lane.spec.held, lane.spec.inputs);
     const inputs = samples[0]?.inputs ?? [];
     const calls = new LaneCalls(this.runtime, lane);
-    const run = async (): Promise<number> => (await calls.run(inputs, null)).computeMs;
     const runsMs: number[] = [];
     const firstMs: number[] = [];
     const throwAway: ThrowAway = { session: `revisit-${lane.id}`, used: false };
@@ -66,8 +65,8 @@ export class Revisitor {
     try {
       for (let visit = 0; visit < REVISIT_VISITS; visit += 1) {
         kind = await this.disturb(lane, throwAway);
-        const visitMs: number[] = [];
-        for (let at = 0; at < REVISIT_RUNS / REVISIT_VISITS; at += 1) visitMs.push(await run());
+        // Timed there: its outputs, megabytes maybe, need not come here.
+        const visitMs = await calls.measure(inputs, REVISIT_RUNS / REVISIT_VISITS, MEASURE.budgetMs);
         firstMs.push(visitMs[0] ?? 0);
         runsMs.push(...visitMs);
       }
@@ -98,7 +97,7 @@ export class Revisitor {
   private async runOnce(other: Lane): Promise<boolean> {
     const { samples } = await this.verifier.samplesOf(other.spec.held, other.spec.inputs);
     const inputs = samples[0]?.inputs ?? [];
-    return await new LaneCalls(this.runtime, other).run(inputs, null).then(
+    return await new LaneCalls(this.runtime, other).measure(inputs, 1, MEASURE.budgetMs).then(
       () => true,
       (thrown: unknown) => rethrowDeath(thrown),
     );

@@ -1,5 +1,5 @@
 import { tmpdir } from 'node:os';
-import type { RuntimeHello, RuntimeMethods } from '@warmlane/contracts';
+import { CUDA_ENVIRONMENT, type RuntimeHello, type RuntimeMethods } from '@warmlane/contracts';
 import { type Child, spawnChild } from '@warmlane/ipc';
 import { type Environment, RUNTIME_PROGRAM } from './child-programs.js';
 import type { ChildEvents } from './process-life.js';
@@ -45,12 +45,6 @@ export function blocksRuntime(method: string): boolean {
   return method === 'lane.run' || method === 'lane.items';
 }
 
-/**
- * Two buffers of 4 MiB and eight of 16 KiB for each cuBLAS handle, of which a session has three: on Hopper the library's own choice
- * takes 72 MiB a handle, so that a small lane would hold 250 MiB instead of 85, at the same speed (ADR 0010).
- */
-const CUBLAS_WORKSPACE = ':4096:2:16:8';
-
 /** `trial` is the same program without the device's lock: it works beside the runtime that holds it. */
 export function spawnRuntime(
   role: 'runtime' | 'trial',
@@ -73,9 +67,9 @@ export function spawnRuntime(
     env: {
       ...env,
       ORT_LIB_DIR: ortLibDir ?? undefined,
-      CUDA_DEVICE_ORDER: 'PCI_BUS_ID',
+      CUDA_DEVICE_ORDER: CUDA_ENVIRONMENT.CUDA_DEVICE_ORDER,
       CUDA_VISIBLE_DEVICES: device.provider === 'cuda' ? device.visible : '-1',
-      CUBLAS_WORKSPACE_CONFIG: env.CUBLAS_WORKSPACE_CONFIG ?? CUBLAS_WORKSPACE,
+      CUBLAS_WORKSPACE_CONFIG: env.CUBLAS_WORKSPACE_CONFIG ?? CUDA_ENVIRONMENT.CUBLAS_WORKSPACE_CONFIG,
     },
   });
 }
