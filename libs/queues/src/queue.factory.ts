@@ -12,6 +12,8 @@ export interface QueueOptions {
   redis: Redis;
   onError?: QueueErrorListener;
   defaultJobOptions?: JobsOptions;
+  /** Events that the queue keeps; 100 where not said, since ours are read by nobody. */
+  eventsKept?: number;
   /** True for one that only looks: it does not write the queue's settings, which would bring a forgotten queue back. */
   readOnly?: boolean;
 }
@@ -45,7 +47,7 @@ export function createQueue<Data, Result = unknown>(name: string, options: Queue
   const queue: TypedQueue<Data, Result> = new Queue(name, {
     connection: options.redis,
     prefix: PREFIX,
-    streams: { events: { maxLen: EVENTS_KEPT } },
+    streams: { events: { maxLen: options.eventsKept ?? EVENTS_KEPT } },
     skipMetasUpdate: options.readOnly ?? false,
     ...(options.defaultJobOptions === undefined ? {} : { defaultJobOptions: options.defaultJobOptions }),
   });

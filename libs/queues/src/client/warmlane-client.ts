@@ -28,7 +28,7 @@ import { Patience } from '../producer/patience.js';
 import { type InferAnswer, type InferRequest, Producer } from '../producer/producer.js';
 import { checkSubmission } from '../producer/submission.js';
 import { createQueue, type QueueErrorListener, type TypedQueue } from '../queue.factory.js';
-import { BLOB_MARGIN_MS } from '../settings.js';
+import { BLOB_MARGIN_MS, ENTRY_EVENTS_KEPT } from '../settings.js';
 import type { WarmupInput } from '../warmup/warmup-request.js';
 import { fromEntryTensors, toEntryTensors } from './entry-tensors.js';
 
@@ -85,8 +85,8 @@ export class WarmlaneClient implements AsyncDisposable {
     });
     this.#blobs = new BlobStore(blobRedis, redis, { limitBytes });
     this.#patience = new Patience(redis);
-    this.#inferences = createQueue(INFERENCE_QUEUE, { redis, onError });
-    this.#warmups = createQueue(WARMUP_QUEUE, { redis, onError });
+    this.#inferences = createQueue(INFERENCE_QUEUE, { redis, onError, eventsKept: ENTRY_EVENTS_KEPT });
+    this.#warmups = createQueue(WARMUP_QUEUE, { redis, onError, eventsKept: ENTRY_EVENTS_KEPT });
   }
 
   /** Resolves when the client can send; while Redis is away it waits for it. */
