@@ -22,6 +22,9 @@ export const SWEEP_MS = 50;
 /** Between looks for class queues without a live holder; with a heartbeat of 1 s an orphan is adopted in about 1.3 s. */
 export const ADOPT_EVERY_MS = 250;
 
+/** A queue that a live worker held at the last look is looked at again after this, or when that worker is gone. */
+export const HELD_LOOK_MS = 1_000;
+
 /** An adopted queue that stayed empty for so long is let go. */
 export const ADOPTED_IDLE_MS = 5_000;
 
