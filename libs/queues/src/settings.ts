@@ -49,8 +49,8 @@ export const WARMUP_SETTINGS: WorkerSettings = {
   removeOnFail: { age: 2 * 3_600 },
 };
 
-/** Events of the entry queues kept for `waitUntilFinished` of bare clients, which read them as they come: four a job. */
-export const ENTRY_EVENTS_KEPT = 10_000;
+/** Events of the entry queues kept for `waitUntilFinished` of bare clients, which read them as they come: four a job. Each of a completed job holds its answer. */
+export const ENTRY_EVENTS_KEPT = 1_000;
 
 /** Finished jobs of the entry queues are kept for those who poll. */
 export const ENTRY_COMPLETED_KEPT_MS = 60_000;
