@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { median, percentile } from './percentile.js';
-import { keptItsShape, LaneWatch, wasDisturbed } from './watch.js';
+import { forgottenMs, keptItsShape, LaneWatch, wasDisturbed } from './watch.js';
 
 describe('percentile', () => {
   it('is by nearest rank', () => {
@@ -46,6 +46,19 @@ describe('wasDisturbed', () => {
     expect(wasDisturbed({ served: 1, steadyMs: 2, revisitMs: 2 })).toBe(true);
     expect(wasDisturbed({ served: 0, steadyMs: 2, revisitMs: 1.7 })).toBe(false);
     expect(wasDisturbed({ served: 0, steadyMs: 2, revisitMs: 2.9 })).toBe(false);
+  });
+});
+
+describe('forgottenMs', () => {
+  it.each([
+    ['cuda', { medianMs: 4.2, atOnceMs: 65 }, 4, 65],
+    ['cuda', { medianMs: 6.5, atOnceMs: 5 }, 4, 6.5],
+    ['cuda', { medianMs: 4.2, atOnceMs: 12 }, 4, null],
+    ['cuda', { medianMs: 0.1, atOnceMs: 1.2 }, 0.1, null],
+    ['cpu', { medianMs: 4.2, atOnceMs: 65 }, 4, 65],
+    ['cpu', { medianMs: 9, atOnceMs: 30 }, 4, null],
+  ] as const)('%s %o, steady %d ms: %s', (provider, times, steadyMs, found) => {
+    expect(forgottenMs(provider, times, steadyMs)).toBe(found);
   });
 });
 

@@ -51,6 +51,28 @@ export function keptItsShape(provider: 'cpu' | 'cuda', revisitMs: number, steady
   return revisitMs <= REVISIT_RATIO[provider] * steadyMs + REVISIT_SLACK_MS[provider];
 }
 
+/**
+ * Of the runs right after other shapes the fastest: other sessions' threads spin on for a while, so more is allowed than for the
+ * median. A session that forgets takes 65 ms and more there, against 4 ms (on an H100).
+ */
+const AT_ONCE_RATIO = { cuda: 3, cpu: 10 } as const;
+const AT_ONCE_SLACK_MS = { cuda: 1, cpu: 5 } as const;
+
+/** A revisited lane's times, ms. */
+export interface RevisitTimes {
+  /** Of all its runs. */
+  medianMs: number;
+  /** The fastest of those right after other shapes. */
+  atOnceMs: number;
+}
+
+/** What a revisit holds against a lane: the time that is too long, or null. */
+export function forgottenMs(provider: 'cpu' | 'cuda', times: RevisitTimes, steadyMs: number): number | null {
+  if (!keptItsShape(provider, times.medianMs, steadyMs)) return times.medianMs;
+  const most = AT_ONCE_RATIO[provider] * steadyMs + AT_ONCE_SLACK_MS[provider];
+  return times.atOnceMs <= most ? null : times.atOnceMs;
+}
+
 /** A revisit so much faster than the steady median says that something else slowed the latter. */
 const DISTURBED_RATIO = 1.25;
 

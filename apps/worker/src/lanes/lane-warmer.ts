@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { type CreateLaneResult, WarmlaneError, type WarmRecord } from '@warmlane/contracts';
-import { keptItsShape, median, percentile, type SampleSet, wasDisturbed } from '@warmlane/lanes';
+import { forgottenMs, median, percentile, type SampleSet, wasDisturbed } from '@warmlane/lanes';
 import { IdentityService } from '../identity/identity.service.js';
 import { MEASURE, REVISIT_ATTEMPTS } from '../limits.js';
 import { RUNTIME } from '../ports.js';
@@ -77,8 +77,10 @@ export class LaneWarmer {
 
     await this.step(lane, signal, null, 'revisit');
     let revisit = await this.revisitor.revisit(lane);
-    for (let attempt = 1; !keptItsShape(lane.spec.provider, revisit.medianMs, steady.p50Ms); attempt += 1) {
-      if (attempt === REVISIT_ATTEMPTS) throw new ForgetsShape(revisit.medianMs, steady.p50Ms);
+    for (let attempt = 1; ; attempt += 1) {
+      const forgotten = forgottenMs(lane.spec.provider, revisit, steady.p50Ms);
+      if (forgotten === null) break;
+      if (attempt === REVISIT_ATTEMPTS) throw new ForgetsShape(forgotten, steady.p50Ms);
       // Both again, close together.
       steady = await this.measure(calls, first);
       revisit = await this.revisitor.revisit(lane);

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { WarmlaneError } from '@warmlane/contracts';
-import { isServing, isSlow, keptItsShape, median } from '@warmlane/lanes';
+import { forgottenMs, isServing, isSlow, median } from '@warmlane/lanes';
 import type { Logger } from '@warmlane/observability';
 import { MEASURE } from '../limits.js';
 import { LOGGER } from '../logger.js';
@@ -99,15 +99,16 @@ export class LaneWatcher {
   async revisitNeighbour(lane: Lane): Promise<void> {
     const { record } = lane;
     if (lane.state !== 'READY' || record === null) return;
-    const { medianMs } = await this.revisitor.revisit(lane);
+    const revisit = await this.revisitor.revisit(lane);
     if (!isServing(lane.state)) return;
-    if (!keptItsShape(lane.spec.provider, medianMs, record.steadyP50Ms)) {
-      await this.check(lane, 'watch', `revisited after a lane was added: ${medianMs.toFixed(2)} ms`);
+    const forgotten = forgottenMs(lane.spec.provider, revisit, record.steadyP50Ms);
+    if (forgotten !== null) {
+      await this.check(lane, 'watch', `revisited after a lane was added: ${forgotten.toFixed(2)} ms`);
       return;
     }
     const verdict = await this.prove(lane, new LaneCalls(this.runtime, lane));
     if (verdict === null || !isServing(lane.state)) return;
-    lane.record = { ...record, revisitP50Ms: medianMs };
+    lane.record = { ...record, revisitP50Ms: revisit.medianMs };
     this.renew(lane, verdict);
     await this.records.restore(lane);
   }

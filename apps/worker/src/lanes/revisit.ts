@@ -8,7 +8,7 @@ import {
   type TensorSpec,
   WarmlaneError,
 } from '@warmlane/contracts';
-import { median } from '@warmlane/lanes';
+import { median, type RevisitTimes } from '@warmlane/lanes';
 import { LIMITS, MEASURE, REVISIT_RUNS, REVISIT_VISITS } from '../limits.js';
 import type { HeldVersion } from '../models/held-version.js';
 import { isProcessDeath, RUNTIME } from '../ports.js';
@@ -25,9 +25,7 @@ const IDLE_MS = 2_000;
 /** Elements of the inputs of a throw-away shape: a larger one would cost more than the lane itself. */
 const MOST_ELEMENTS = 2 ** 24;
 
-export interface Revisit {
-  /** ms: the median of all its runs, or the fastest run right after other shapes where that is more. */
-  medianMs: number;
+export interface Revisit extends RevisitTimes {
   kind: 'shapes' | 'single-shape';
 }
 
@@ -73,7 +71,7 @@ export class Revisitor {
     } finally {
       await this.discard(throwAway);
     }
-    return { medianMs: Math.max(median(runsMs), Math.min(...firstMs)), kind };
+    return { medianMs: median(runsMs), atOnceMs: Math.min(...firstMs), kind };
   }
 
   private async disturb(lane: Lane, throwAway: ThrowAway): Promise<Revisit['kind']> {
