@@ -4,10 +4,10 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { CreateLaneParams, CreateLaneResult, NamedTensor } from '@warmlane/contracts';
 import { compareOutputs, finish } from '@warmlane/lanes';
-import { OrtRuntime, PlainSession } from '@warmlane/ort';
-import { loopModel, type StackModel, stackInput, writeStackModel } from '@warmlane/testing';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { prepareModel } from '../../apps/runtime/src/prepared-model.js';
+import { OrtRuntime, PlainSession, placeNodes } from '@warmlane/ort';
+import { loopModel, meanModel, type StackModel, stackInput, writeStackModel } from '@warmlane/testing';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { type PrepareContext, type PreparedModel, prepareModel } from '../../apps/runtime/src/prepared-model.js';
 import { type DisposableRuntime, disposableRuntime } from '../../apps/worker/src/processes/disposable-runtime.js';
 
 const rec = fileURLToPath(
@@ -15,6 +15,8 @@ const rec = fileURLToPath(
 );
 const limit = { timeoutMs: 60_000 };
 const MIB = 2 ** 20;
+const MEANS = ['mean', 'last'];
+const NO_OPTIONS = { provider: {}, session: {}, run: {} };
 const matmul: StackModel = { kind: 'matmul', layers: 2, width: 2048, seed: 1 };
 const conv: StackModel = { kind: 'conv', layers: 4, width: 512, seed: 1 };
 const half: StackModel = { kind: 'matmul', layers: 4, width: 2048, seed: 1, dtype: 'float16' };
@@ -132,13 +134,21 @@ describe.each([
 
 describe('a model prepared for CUDA lanes, which the CPU provider does', () => {
   const ort = OrtRuntime.load();
-  const prepare = (model: { path: string; digest: string }, provider: Record<string, string> = {}) =>
-    prepareModel(ort, {
-      model,
-      provider: 'cuda',
-      options: { provider, session: {}, run: {} },
-      folder: path.join(folder, 'prepared'),
-    });
+  /** A session on the CPU in place of one on CUDA, which has no kernel for Mean. */
+  const place = vi.fn<PrepareContext['place']>(async (model, weights, { options }) => {
+    const nodes = await placeNodes(ort, { model, weights, provider: 'cpu', options, cuda: null });
+    return nodes.map(({ name }) => ({ name, onProvider: !MEANS.includes(name) }));
+  });
+  const prepare = (
+    model: { path: string; digest: string },
+    provider: Record<string, string> = {},
+    context: Partial<PrepareContext> = {},
+  ) =>
+    prepareModel(
+      { runtime: ort, libraries: 'some', place, ...context },
+      { model, provider: 'cuda', options: { provider, session: {}, run: {} }, folder: path.join(folder, 'prepared') },
+    );
+  afterEach(() => place.mockClear());
   const stack = (of: StackModel) => files.get(of) ?? { path: '', digest: '', bytes: 0 };
 
   it('keeps its weights as they are, in a file of their own', async () => {
@@ -172,6 +182,52 @@ describe('a model prepared for CUDA lanes, which the CPU provider does', () => {
     const prepared = await prepare(stack(half));
     expect(prepared).toMatchObject({ path: stack(half).path, reason: expect.stringContaining('casts') });
     await expect(prepare(stack(conv), { prefer_nhwc: '1' })).rejects.toThrow(/prefer_nhwc=1/);
+  });
+
+  it('asks for the places of nodes without reading weights', async () => {
+    const { path: file, bytes } = stack(matmul);
+    const prepared = await prepare({ path: file, digest: 'places' });
+    const before = readBytes(process.pid);
+    const nodes = await placeNodes(ort, {
+      model: prepared.path,
+      weights: prepared.sources,
+      provider: 'cpu',
+      options: NO_OPTIONS,
+      cuda: null,
+    });
+    expect(readBytes(process.pid) - before).toBeLessThan(bytes / 8);
+    expect(nodes.map(({ name }) => name).sort()).toEqual(['MatMul_0', 'MatMul_2', 'Relu_1', 'Relu_3']);
+    expect(nodes.every(({ onProvider }) => onProvider)).toBe(true);
+  });
+
+  it('shares what nodes on the device alone read; where they are is found once per prepared model', async () => {
+    const mean = { path: path.join(folder, 'mean.onnx'), digest: 'mean' };
+    writeFileSync(mean.path, meanModel());
+    const names = ({ sources }: PreparedModel) => sources.map(({ name }) => name);
+    const prepared = await prepare(mean);
+    expect(names(prepared)).toEqual(['a']);
+    expect(prepared.bytes.weights).toBe(MIB);
+    expect(prepared.reason).toMatch(/^read with every session: 2 of 3 weights \(4096 bytes\) stay in the model: /);
+    expect(JSON.parse(readFileSync(preparedFile('on-device.json'), 'utf8'))).toEqual(['a']);
+
+    expect(await prepare(mean, { cudnn_conv_algo_search: 'HEURISTIC', enable_cuda_graph: '0' })).toEqual(prepared);
+    expect(place).toHaveBeenCalledOnce();
+    writeFileSync(preparedFile('on-device.json'), '["a"');
+    expect(await prepare(mean)).toEqual(prepared);
+    expect(place).toHaveBeenCalledTimes(2);
+
+    // What may move nodes has a prepared model of its own.
+    for (const other of [
+      await prepare(mean, { an_option_of_tomorrow: '1' }),
+      await prepare(mean, {}, { libraries: 'other' }),
+    ]) {
+      expect(other.folder).not.toBe(prepared.folder);
+      expect(names(other)).toEqual(['a']);
+    }
+    expect(place).toHaveBeenCalledTimes(4);
+    const onHost: PrepareContext['place'] = async (...args) =>
+      (await place(...args)).map((node) => ({ ...node, onProvider: false }));
+    await expect(prepare(mean, {}, { libraries: 'no kernels', place: onHost })).rejects.toThrow(/3 of 3 weights/);
   });
 });
 

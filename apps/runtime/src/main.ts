@@ -93,15 +93,11 @@ async function start(channel: RuntimeChannel, { provider, locks, logSeverity, sl
   const gpu = provider === 'cuda' ? findGpu(visible ?? '0') : null;
   if (gpu !== null && locks !== null) await lockDevice(locks, gpu.uuid);
   const runtime = OrtRuntime.load({ logSeverity, ...(libDir === undefined ? {} : { libDir }) });
-  const digests = libraryDigests(runtime.libraryPath);
+  const reading = libraryDigests(runtime.libraryPath);
   const device = gpu === null ? cpuDevice() : cudaDevice(runtime, gpu);
-  const environment = {
-    provider: device.provider,
-    ...device.environment,
-    ort: runtime.version,
-    ...(await digests),
-  };
-  serve(channel, runtime, device, slots);
+  const libraries = await reading;
+  const environment = { provider: device.provider, ...device.environment, ort: runtime.version, ...libraries };
+  serve(channel, runtime, device, { slots, libraries });
   channel.emit('hello', {
     pid: process.pid,
     provider: device.provider,
@@ -112,7 +108,12 @@ async function start(channel: RuntimeChannel, { provider, locks, logSeverity, sl
   });
 }
 
-function serve(channel: RuntimeChannel, runtime: OrtRuntime, device: Device, slots: RuntimeSlots): void {
+function serve(
+  channel: RuntimeChannel,
+  runtime: OrtRuntime,
+  device: Device,
+  { slots, libraries }: { slots: RuntimeSlots; libraries: Record<string, string> },
+): void {
   const gate = new Gate({
     nowMs: () => performance.now(),
     after: (ms, then) => {
@@ -120,7 +121,8 @@ function serve(channel: RuntimeChannel, runtime: OrtRuntime, device: Device, slo
       return () => clearTimeout(timer);
     },
   });
-  const lanes = new LaneTable(runtime, device, gate, new WeightStore(runtime, device), slots);
+  const weights = new WeightStore(runtime, device, gate, JSON.stringify(Object.entries(libraries).sort()));
+  const lanes = new LaneTable(runtime, device, gate, weights, slots);
   const plain = new PlainSessions(runtime, device, gate, slots);
   const handle = <K extends keyof RuntimeMethods>(method: K, handler: Handler<K>, options: HandleOptions = {}): void =>
     channel.handle(

@@ -12,7 +12,27 @@ import {
   weightBytes,
   whyNotNeutral,
 } from '@warmlane/lanes';
-import { OPTIMIZED_MODEL, type OrtRuntime, type WeightSource, writeOptimizedModel } from '@warmlane/ort';
+import {
+  type NodePlace,
+  OPTIMIZED_MODEL,
+  type OrtRuntime,
+  type WeightSource,
+  writeOptimizedModel,
+} from '@warmlane/ort';
+import { chooseWeights, placingOptions } from './weight-choice.js';
+
+/** What models are prepared with. */
+export interface PrepareContext {
+  runtime: OrtRuntime;
+  /** Names the libraries of ONNX Runtime: other ones may optimise otherwise and have other kernels. */
+  libraries: string;
+  /** Where sessions of a model with these weights put its nodes. */
+  place(
+    model: string,
+    weights: readonly WeightSource[],
+    request: Pick<PrepareRequest, 'provider' | 'options'>,
+  ): Promise<NodePlace[]>;
+}
 
 export interface PrepareRequest {
   model: { path: string; digest: string };
@@ -60,7 +80,7 @@ const LEAST_TOTAL: Record<ProviderName, number> = { cpu: 32 * MIB, cuda: MIB };
  * A model that cannot be optimised for all shapes at once stays as it is: then its sessions read it each time, and only
  * the memory is shared. Throws {@link CannotShare}.
  */
-export async function prepareModel(runtime: OrtRuntime, request: PrepareRequest): Promise<PreparedModel> {
+export async function prepareModel(context: PrepareContext, request: PrepareRequest): Promise<PreparedModel> {
   const { model, provider, options } = request;
   // The layout pass turns initialisers over under their old names: they would not be what was read.
   if (options.provider.prefer_nhwc === '1') throw new CannotShare('prefer_nhwc=1 lays weights out anew');
@@ -71,28 +91,46 @@ export async function prepareModel(runtime: OrtRuntime, request: PrepareRequest)
   // Some exporters write weights as Constant nodes: they are initialisers only once the model was loaded.
   const { size } = await stat(model.path);
   if (Math.max(size, weightBytes(sharedWeights(original))) < least) throw small;
-  const target = path.join(request.folder, keyOf(runtime, request));
-  if (!existsSync(path.join(target, DONE))) await write(runtime, request, original, target);
+  const target = path.join(request.folder, keyOf(context, request));
+  if (!existsSync(path.join(target, DONE))) await write(context.runtime, request, original, target);
   const now = new Date();
   await utimes(path.join(target, DONE), now, now).catch(() => undefined);
-  const reason = await readFile(path.join(target, DONE), 'utf8');
-  const used = reason === '' ? path.join(target, OPTIMIZED_MODEL) : model.path;
-  const graph = reason === '' ? await graphOf(used) : original;
-  const ranges = sharedWeights(graph);
-  if (weightBytes(ranges) < least) throw reason === '' ? small : new CannotShare(reason);
+  const problem = await readFile(path.join(target, DONE), 'utf8');
+  const used = problem === '' ? path.join(target, OPTIMIZED_MODEL) : model.path;
+  const graph = problem === '' ? await graphOf(used) : original;
+  const all = sharedWeights(graph);
+  if (weightBytes(all) < least) throw problem === '' ? small : new CannotShare(problem);
+  const sources = (ranges: WeightRange[]) => ranges.map((range) => sourceOf(used, range));
+  const place = () => context.place(used, sources(all), { provider, options });
+  // All nodes of a session on the CPU are there.
+  const ranges = provider === 'cpu' ? all : await chooseWeights(target, { graph, ranges: all }, place);
+  const stay = whatStays(all, ranges);
+  if (weightBytes(ranges) < least) throw new CannotShare(stay);
+  const reasons = [problem, stay].filter((reason) => reason !== '');
   return {
     path: used,
-    sources: ranges.map((range) => sourceOf(used, range)),
+    sources: sources(ranges),
     bytes: { weights: weightBytes(ranges), packed: provider === 'cpu' ? packedBytes(graph, ranges) : 0 },
     folder: target,
-    reason: reason === '' ? '' : `read with every session: ${reason}`,
+    reason: reasons.length === 0 ? '' : `read with every session: ${reasons.join('; ')}`,
   };
 }
 
+/** Says which weights are not shared; empty where all are. */
+function whatStays(all: readonly WeightRange[], shared: readonly WeightRange[]): string {
+  const count = all.length - shared.length;
+  if (count === 0) return '';
+  const bytes = weightBytes(all) - weightBytes(shared);
+  return `${count} of ${all.length} weights (${bytes} bytes) stay in the model: nodes on the CPU (or without a name) read them`;
+}
+
 /** Names what a prepared model depends on: it is good for no other. */
-export function keyOf({ version }: Pick<OrtRuntime, 'version'>, request: Omit<PrepareRequest, 'folder'>): string {
-  const { session } = neutralOptions(request);
-  const text = JSON.stringify([version, request.model.digest, request.provider, Object.entries(session).sort()]);
+export function keyOf(
+  { libraries }: Pick<PrepareContext, 'libraries'>,
+  { model, provider, options }: Omit<PrepareRequest, 'folder'>,
+): string {
+  const session = Object.entries(neutralOptions({ provider, options }).session).sort();
+  const text = JSON.stringify([libraries, model.digest, provider, session, placingOptions(provider, options)]);
   return createHash('sha256').update(text).digest('hex').slice(0, 48);
 }
 

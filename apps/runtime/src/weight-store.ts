@@ -1,10 +1,12 @@
 import type { HeldWeights } from '@warmlane/contracts';
-import { type LaneWeights, OrtError, type OrtRuntime, SharedWeights } from '@warmlane/ort';
+import { type LaneWeights, OrtError, type OrtRuntime, placeNodes, SharedWeights } from '@warmlane/ort';
 import type { Device } from './device.js';
+import type { Gate } from './gate.js';
 import {
   CannotShare,
   discard,
   keyOf,
+  type PrepareContext,
   type PreparedModel,
   type PrepareRequest,
   prepareModel,
@@ -33,15 +35,23 @@ export class WeightStore {
   readonly #entries = new Map<string, Entry>();
   /** What the model itself forbids is not looked for again. */
   readonly #refused = new Map<string, CannotShare>();
+  readonly #context: PrepareContext;
 
+  /** `libraries` names those of ONNX Runtime that are loaded. */
   constructor(
     private readonly runtime: OrtRuntime,
     private readonly device: Pick<Device, 'cuda'>,
-  ) {}
+    gate: Gate,
+    libraries: string,
+  ) {
+    const place: PrepareContext['place'] = (model, weights, { provider, options }) =>
+      gate.shared(() => placeNodes(runtime, { model, weights, provider, options, cuda: device.cuda }));
+    this.#context = { runtime, libraries, place };
+  }
 
   /** Rejects with {@link CannotShare} where the model's lanes cannot, with `out-of-memory` where the weights do not fit. */
   async lease(request: PrepareRequest): Promise<WeightLease> {
-    const key = keyOf(this.runtime, request);
+    const key = keyOf(this.#context, request);
     const refused = this.#refused.get(key);
     if (refused !== undefined) throw refused;
     const entry = this.#entries.get(key) ?? { loading: this.#load(request), users: 0 };
@@ -72,9 +82,9 @@ export class WeightStore {
   }
 
   async #load(request: PrepareRequest): Promise<Loaded> {
-    const prepared = await prepareModel(this.runtime, request);
     const cuda = request.provider === 'cuda' ? this.device.cuda : null;
     if (request.provider === 'cuda' && cuda === null) throw new CannotShare('there is no CUDA device here');
+    const prepared = await prepareModel(this.#context, request);
     try {
       return { prepared, weights: await SharedWeights.load(this.runtime, prepared.sources, cuda) };
     } catch (error) {

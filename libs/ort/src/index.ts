@@ -8,6 +8,7 @@ export type { LaneSpec, LaneWeights } from './session/lane-factory.js';
 export type { Capture, FirstRun, LaneSessionPort, RunResult } from './session/lane-port.js';
 export { LaneSession } from './session/lane-session.js';
 export { OrtRuntime, type OrtRuntimeOptions } from './session/ort-runtime.js';
+export { type NodePlace, placeNodes } from './session/place-nodes.js';
 export type { PlacedNode, Placement } from './session/placement.js';
 export { PlainSession } from './session/plain-session.js';
 export {

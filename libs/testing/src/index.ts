@@ -19,6 +19,8 @@ export {
   identityModel,
   loopModel,
   matMulModel,
+  meanModel,
+  meanWeights,
   noise,
   nonZeroModel,
   reshapeByInputModel,

@@ -237,6 +237,39 @@ export function bfloat16BranchModel(): Uint8Array {
   });
 }
 
+/** Weights of {@link meanModel}: `a` [width,width], the others [width]. */
+export function meanWeights(width: number): Record<'a' | 'b' | 'both', Float32Array> {
+  return {
+    a: noise(width * width, Math.sqrt(3 / width)),
+    b: noise(width, 1, 3),
+    both: noise(width, 1, 5),
+  };
+}
+
+/**
+ * x float32 [N,width] -> MatMul by `a` -> Mean with `b` -> Mul by `both` -> Mean with `both` -> y: CUDA's provider has no
+ * kernel for Mean, so that of the weights `a` alone is read on the device only.
+ */
+export function meanModel(width = 512): Uint8Array {
+  const { a, b, both } = meanWeights(width);
+  return model({
+    name: 'mean',
+    nodes: [
+      { op: 'MatMul', inputs: ['x', 'a'], outputs: ['product'], name: 'product' },
+      { op: 'Mean', inputs: ['product', 'b'], outputs: ['mean'], name: 'mean' },
+      { op: 'Mul', inputs: ['mean', 'both'], outputs: ['scaled'], name: 'scaled' },
+      { op: 'Mean', inputs: ['scaled', 'both'], outputs: ['y'], name: 'last' },
+    ],
+    inputs: same(['x'], 'float32', ['N', width]),
+    outputs: same(['y'], 'float32', ['N', width]),
+    initializers: [
+      tensor('a', 'float32', [width, width], bytesOf(a)),
+      tensor('b', 'float32', [width], bytesOf(b)),
+      tensor('both', 'float32', [width], bytesOf(both)),
+    ],
+  });
+}
+
 /** x float32 [N,4,W] -> softmax over W -> y: every value depends on all of its row. */
 export function softmaxModel(): Uint8Array {
   return model({

@@ -1,8 +1,8 @@
-import { bytesOf, externalDataModel, loopModel, model, noise, tensor } from '@warmlane/testing';
+import { bytesOf, externalDataModel, loopModel, meanModel, model, noise, tensor } from '@warmlane/testing';
 import { describe, expect, it } from 'vitest';
-import { readGraph } from './graph-reader.js';
+import { type GraphSummary, readGraph } from './graph-reader.js';
 import { type ByteSource, MalformedError } from './proto-reader.js';
-import { packedBytes, sharedWeights, weightBytes, whyNotNeutral } from './shared-weights.js';
+import { packedBytes, sharedWeights, weightBytes, weightsOnDevice, whyNotNeutral } from './shared-weights.js';
 
 /** A file in memory that counts what is read of it. */
 function source(bytes: Uint8Array): ByteSource & { read: ByteSource['read']; bytesRead: number } {
@@ -98,5 +98,52 @@ describe('sharedWeights', () => {
     expect(whyNotNeutral(graph, withNode('Cast'))).toMatch(/casts/);
     expect(whyNotNeutral(withNode('Cast'), withNode('Cast'))).toBeNull();
     expect(whyNotNeutral(graph, withNode('MemcpyToHost'))).toMatch(/between devices/);
+  });
+});
+
+describe('weightsOnDevice', () => {
+  const place = (device: string[], host: string[] = []) => [
+    ...device.map((name) => ({ name, onProvider: true })),
+    ...host.map((name) => ({ name, onProvider: false })),
+  ];
+  const chosen = async (
+    placed: ReturnType<typeof place>,
+    change = (graph: GraphSummary) => graph,
+  ): Promise<string[]> => {
+    const graph = change(await readGraph(source(meanModel())));
+    return weightsOnDevice(graph, sharedWeights(graph), placed).map(({ name }) => name);
+  };
+
+  it.each([
+    ['all nodes on the device', place(['product', 'mean', 'scaled', 'last']), ['a', 'b', 'both']],
+    ['one of two readers on the host', place(['product', 'mean', 'scaled'], ['last']), ['a', 'b']],
+    ['a reader on the host', place(['product', 'scaled', 'last'], ['mean']), ['a', 'both']],
+    ['a name that is on both', place(['product', 'mean', 'mean', 'scaled', 'last'], ['mean']), ['a', 'both']],
+    ['all nodes on the host', place([], ['product', 'mean', 'scaled', 'last']), []],
+    ['nothing known', [], []],
+    ['a node that is not listed', place(['product', 'scaled', 'last']), ['a', 'both']],
+    ['new names, all on the device', place(['1', '2', '3', '4', '5']), ['a', 'b', 'both']],
+    ['new names, one on the host', place(['product', '2', '3', '4'], ['5']), ['a']],
+  ])('with %s', async (_, placed, expected) => {
+    expect(await chosen(placed)).toEqual(expected);
+  });
+
+  it('counts nodes without a name, or that share one with a node not found, as on the host', async () => {
+    const named = (of: string, name: string) => (graph: GraphSummary) => ({
+      ...graph,
+      nodes: graph.nodes.map((node) => (node.name === of ? { ...node, name } : node)),
+    });
+    const placed = place(['product', '', 'scaled'], ['last']);
+    expect(await chosen(placed, named('mean', ''))).toEqual(['a']);
+    expect(await chosen(place(['product', 'scaled'], ['last']), named('mean', 'product'))).toEqual([]);
+    expect(await chosen(place(['product', 'product', 'scaled'], ['last']), named('mean', 'product'))).toEqual([
+      'a',
+      'b',
+    ]);
+  });
+
+  it('leaves what no node reads in the model', async () => {
+    const unused = (graph: GraphSummary) => ({ ...graph, nodes: graph.nodes.slice(0, 1) });
+    expect(await chosen(place(['product'], ['other']), unused)).toEqual(['a']);
   });
 });

@@ -1,5 +1,5 @@
 import { elementBytes, elementCount } from '@warmlane/contracts';
-import type { GraphSummary, Initializer } from './graph-reader.js';
+import type { GraphNode, GraphSummary, Initializer } from './graph-reader.js';
 
 /** Smaller ones are shape constants and scalars: they stay with each session. */
 const LEAST_BYTES = 1024;
@@ -27,6 +27,37 @@ function rangeOf({ name, dtype, dims, data }: Initializer): WeightRange | null {
   if (dtype !== 'float32' && dtype !== 'float16') return null;
   if (elementCount(dims, `initialiser '${name}'`) * (elementBytes(dtype) ?? 0) !== data.bytes) return null;
   return { name, dtype, dims, ...data };
+}
+
+/**
+ * Those of the weights that are read on the device only: every node that reads one runs there. ONNX Runtime takes a value
+ * in device memory for no other; it reads the model's own without a word, and the device would hold it for nothing.
+ *
+ * Nodes are known by name. One without a name, or whose name the session does not know or has on the host too, counts as
+ * on the host, unless the session has no node there, and no fewer nodes than the model: then names do not matter.
+ */
+export function weightsOnDevice(
+  graph: GraphSummary,
+  ranges: readonly WeightRange[],
+  placed: readonly { name: string; onProvider: boolean }[],
+): WeightRange[] {
+  // Constants have no inputs, and are no nodes of a session.
+  const readers = graph.nodes.filter((node) => node.inputs.length > 0);
+  const elsewhere = placed.filter((node) => !node.onProvider);
+  if (elsewhere.length === 0 && placed.length >= readers.length) return [...ranges];
+  const host = new Set(['', ...elsewhere.map((node) => node.name)]);
+  const known = countNames(placed);
+  const wanted = countNames(readers);
+  const onDevice = ({ name }: GraphNode) => !host.has(name) && (known.get(name) ?? 0) >= (wanted.get(name) ?? 0);
+  const [device, other] = [new Set<string>(), new Set<string>()];
+  for (const node of readers) for (const input of node.inputs) (onDevice(node) ? device : other).add(input);
+  return ranges.filter(({ name }) => device.has(name) && !other.has(name));
+}
+
+function countNames(nodes: readonly { name: string }[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const { name } of nodes) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return counts;
 }
 
 /** Bytes of all. */
