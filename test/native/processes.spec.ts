@@ -131,6 +131,25 @@ describe('the runtime process', () => {
     await expect(served.call('memory', {}, limit)).rejects.toMatchObject({ code: 'not-ready' });
   });
 
+  it('keeps a plain session for each set of options under one key, until the key is released', async () => {
+    const served = runtime();
+    const { pid } = await served.start();
+    const threads = () => readdirSync(`/proc/${pid}/task`).length;
+    const run = async (intra_op_num_threads: string): Promise<number> => {
+      const options = { provider: {}, session: { intra_op_num_threads }, run: {} };
+      const params = { session: 'p', model, providers: ['cpu' as const], options, inputs: [image(100)] };
+      await served.call('plain.run', { ...params, outputs: ['softmax_0.tmp_0'] }, limit);
+      return threads();
+    };
+    const one = await run('1');
+    // A session starts one thread less: the caller's is the first.
+    expect(await run('5')).toBe(one + 4);
+    expect(await run('1')).toBe(one + 4);
+    expect(await run('5')).toBe(one + 4);
+    await served.call('plain.release', { session: 'p' }, limit);
+    expect(threads()).toBe(one);
+  });
+
   it('killed from outside rejects what is in flight, says so, and comes back as another process', async () => {
     const served = runtime();
     const hello = await served.start();

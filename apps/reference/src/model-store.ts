@@ -36,7 +36,7 @@ const SESSION_OPTIONS: Record<ReferenceHello['role'], InferenceSession.SessionOp
   fallback: { executionProviders: ['cpu'], logSeverityLevel: 3 },
 };
 
-/** Sessions of onnxruntime-node by model digest. Loading and running block this process: it has nothing else to do. */
+/** Sessions of onnxruntime-node by model digest, all with the options of the process's role. Loading and running block this process: it has nothing else to do. */
 export class ModelStore {
   readonly #models = new Map<string, Promise<LoadedModel>>();
 

@@ -5,9 +5,9 @@ import type { Gate } from './gate.js';
 import { chooseProvider } from './lane-table.js';
 import type { RuntimeSlots } from './runtime-slots.js';
 
-/** Sessions that take any shape, by the caller's key. All their work is on pool threads. */
+/** Sessions that take any shape, by the caller's key and what they are made with. All their work is on pool threads. */
 export class PlainSessions {
-  readonly #sessions = new Map<string, Promise<PlainSession>>();
+  readonly #sessions = new Map<string, { key: string; opening: Promise<PlainSession> }>();
 
   constructor(
     private readonly runtime: OrtRuntime,
@@ -24,28 +24,41 @@ export class PlainSessions {
     return params.slots === true ? this.slots.handOut(run, false) : run;
   };
 
+  /** Closes all sessions of the key. */
   release = async ({ session: key }: { session: string }): Promise<Record<string, never>> => {
-    const session = this.#sessions.get(key);
-    this.#sessions.delete(key);
-    (await session?.catch(() => null))?.close();
+    for (const [identity, session] of [...this.#sessions])
+      if (session.key === key) await this.#close(identity, session);
     return {};
   };
 
   async close(): Promise<void> {
-    for (const key of [...this.#sessions.keys()]) await this.release({ session: key });
+    for (const [identity, session] of [...this.#sessions]) await this.#close(identity, session);
   }
 
-  #session({ session: key, model, providers, options }: PlainRunParams): Promise<PlainSession> {
-    const known = this.#sessions.get(key);
-    if (known !== undefined) return known;
+  async #close(identity: string, { opening }: { opening: Promise<PlainSession> }): Promise<void> {
+    this.#sessions.delete(identity);
+    (await opening.catch(() => null))?.close();
+  }
+
+  #session(params: PlainRunParams): Promise<PlainSession> {
+    const { session: key, model, providers, options } = params;
+    const identity = identityOf(params);
+    const known = this.#sessions.get(identity);
+    if (known !== undefined) return known.opening;
     const provider = chooseProvider(providers, 'allow', this.device.provider);
     const opening = this.gate.shared(() =>
       PlainSession.create(this.runtime, { model: { path: model.path }, provider, fallback: 'allow', options }),
     );
-    this.#sessions.set(key, opening);
+    this.#sessions.set(identity, { key, opening });
     opening.catch(() => {
-      if (this.#sessions.get(key) === opening) this.#sessions.delete(key);
+      if (this.#sessions.get(identity)?.opening === opening) this.#sessions.delete(identity);
     });
     return opening;
   }
+}
+
+/** Two versions may have one model file and other options: neither is served by the other's session. */
+function identityOf({ session, model, providers, options }: PlainRunParams): string {
+  const entries = [options.provider, options.session, options.run].map((given) => Object.entries(given).sort());
+  return JSON.stringify([session, model.digest, providers, entries]);
 }

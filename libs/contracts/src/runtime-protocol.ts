@@ -99,7 +99,7 @@ export interface LaneItemsRun {
 }
 
 export interface PlainRunParams {
-  /** Sessions are kept by this key; a new key with the same path makes another session. */
+  /** Sessions are kept by this key and what they are made with: model, providers, options. A release closes all of a key. */
   session: string;
   model: { path: string; digest: string };
   providers: ProviderName[];

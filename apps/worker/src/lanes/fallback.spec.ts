@@ -1,4 +1,10 @@
-import { modelConfigSchema, type NamedTensor, WarmlaneError } from '@warmlane/contracts';
+import {
+  type ModelConfig,
+  modelConfigSchema,
+  type NamedTensor,
+  type PlainRunParams,
+  WarmlaneError,
+} from '@warmlane/contracts';
 import { createLogger } from '@warmlane/observability';
 import { describe, expect, it } from 'vitest';
 import type { HeldVersion } from '../models/held-version.js';
@@ -19,9 +25,14 @@ const held: HeldVersion = {
 const input: NamedTensor = { name: 'x', dtype: 'float32', dims: [1], data: new Uint8Array(4) };
 const right = { right: true, relativeError: 0, tolerance: 1, reason: '' };
 
+function withOptions(version: string, options: ModelConfig['options']): HeldVersion {
+  return { ...held, version, config: { ...held.config, options } };
+}
+
 /** A worker on a GPU whose CPU takes 1 ms for a run and whose plain session 5 ms. */
 function fallback(cold: WorkerConfig['cold']) {
   const calls: string[] = [];
+  const plain: { method: string; params: Partial<PlainRunParams> }[] = [];
   const runtime = { up: true };
   const cpu: Pick<ReferencePort, 'call'> = {
     call: (method) => {
@@ -30,8 +41,9 @@ function fallback(cold: WorkerConfig['cold']) {
     },
   } as Pick<ReferencePort, 'call'>;
   const device = {
-    call: (method: string) => {
+    call: (method: string, params: Partial<PlainRunParams>) => {
       calls.push(method);
+      plain.push({ method, params });
       if (!runtime.up) return Promise.reject(new WarmlaneError('not-ready', 'the runtime is away', 'Wait.'));
       return Promise.resolve({ outputs: [], computeMs: 5, copyMs: 0 });
     },
@@ -44,7 +56,8 @@ function fallback(cold: WorkerConfig['cold']) {
     { cold },
     createLogger({ role: 'test', level: 'silent' }),
   );
-  return { run: () => made.run(held, [input], [], 1_000), calls, runtime };
+  const run = (of: HeldVersion = held) => made.run(of, [input], [], 1_000);
+  return { fallback: made, run, calls, plain, runtime };
 }
 
 describe('Fallback on a GPU', () => {
@@ -66,5 +79,34 @@ describe('Fallback on a GPU', () => {
     runtime.up = false;
     await expect(run()).rejects.toMatchObject({ code: 'not-ready' });
     expect(calls).not.toContain('model.run');
+  });
+
+  it('has a session for each version of the same bytes, with its own options', async () => {
+    const { run, plain } = fallback('device');
+    const other = withOptions('2', { use_deterministic_compute: true });
+    for (const version of [held, other, held]) await run(version);
+    const sessions = new Map(plain.map(({ params }) => [params.session, params.options?.session]));
+    expect([...sessions.values()]).toEqual([{}, { use_deterministic_compute: '1' }]);
+  });
+
+  it('gives back what a version has alone, and the common CPU session with the last one', async () => {
+    const { fallback: made, run, calls, plain } = fallback('auto');
+    const other = withOptions('2', { use_tf32: false });
+    await run();
+    await run(other);
+    expect(made.unused([held, other])).toEqual([]);
+    const again = withOptions('2', { use_tf32: true });
+    expect(made.unused([held, again])).toEqual([other]);
+    expect([made.isPrepared(other), made.isPrepared(again)]).toEqual([true, false]);
+
+    const sessionsOf = (method: string) =>
+      new Set(plain.filter((call) => call.method === method).map(({ params }) => params.session));
+    const [first, second] = sessionsOf('plain.run');
+    await made.drop(held);
+    expect(sessionsOf('plain.release')).toEqual(new Set([first]));
+    expect(calls).not.toContain('model.unload');
+    await made.drop(other);
+    expect(sessionsOf('plain.release')).toEqual(new Set([first, second]));
+    expect(calls).toContain('model.unload');
   });
 });

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import { type NamedTensor, type ParsedOptions, parseOptionsByProvider, WarmlaneError } from '@warmlane/contracts';
 import type { Logger } from '@warmlane/observability';
@@ -22,7 +23,7 @@ const TIMED_RUNS = 3;
  */
 @Injectable()
 export class Fallback {
-  /** By digest; a failed choice is not kept. */
+  /** By what it was made for: see {@link identityOf}. A failed choice is not kept. */
   private readonly choices = new Map<string, { held: HeldVersion; server: Promise<Server> }>();
 
   constructor(
@@ -49,7 +50,7 @@ export class Fallback {
   }
 
   isPrepared(held: HeldVersion): boolean {
-    return this.choices.has(held.files.digest);
+    return this.choices.has(identityOf(held));
   }
 
   /** Loads and proves it beforehand, with a sample of the model's own. */
@@ -57,27 +58,29 @@ export class Fallback {
     await this.choice(held, sample);
   }
 
-  /** Versions that it holds and that are not served any more. */
+  /** Versions that it holds and that are not served any more, or not with these options. */
   unused(serving: readonly HeldVersion[]): HeldVersion[] {
-    const used = new Set(serving.map((held) => held.files.digest));
-    return [...this.choices.values()].map(({ held }) => held).filter((held) => !used.has(held.files.digest));
+    const used = new Set(serving.map(identityOf));
+    return [...this.choices].filter(([identity]) => !used.has(identity)).map(([, { held }]) => held);
   }
 
-  /** Gives back what it holds of a model. */
+  /** Gives back what it holds of a version alone: the CPU's session is that of all versions with these bytes. */
   async drop(held: HeldVersion): Promise<void> {
-    this.choices.delete(held.files.digest);
-    await this.cpu.call('model.unload', { digest: held.files.digest }, { timeoutMs: LIMITS.release });
+    const { digest } = held.files;
+    this.choices.delete(identityOf(held));
+    const shared = [...this.choices.values()].some((choice) => choice.held.files.digest === digest);
+    if (!shared) await this.cpu.call('model.unload', { digest }, { timeoutMs: LIMITS.release });
     if (this.identity.provider === 'cpu') return;
     await this.runtime.call('plain.release', { session: sessionOf(held) }, { timeoutMs: LIMITS.release });
   }
 
   private async choice(held: HeldVersion, sample: NamedTensor[]): Promise<Server> {
-    const { digest } = held.files;
-    let choice = this.choices.get(digest);
+    const identity = identityOf(held);
+    let choice = this.choices.get(identity);
     if (choice === undefined) {
       choice = { held, server: this.choose(held, sample) };
-      this.choices.set(digest, choice);
-      choice.server.catch(() => this.choices.delete(digest));
+      this.choices.set(identity, choice);
+      choice.server.catch(() => this.choices.delete(identity));
     }
     return await choice.server;
   }
@@ -175,6 +178,16 @@ export class Fallback {
   }
 }
 
+/**
+ * What a plain session is made with and its numbers are judged by. Versions with the same bytes and other options have
+ * one each. The CPU's session has no options of a version's: there the digest is all.
+ */
+function identityOf({ files, config }: HeldVersion): string {
+  const { provider, options, tolerance } = config;
+  const made = JSON.stringify([provider, Object.entries(options).sort(), tolerance]);
+  return `${files.digest}-${createHash('sha256').update(made).digest('hex').slice(0, 16)}`;
+}
+
 function sessionOf(held: HeldVersion): string {
-  return `fallback-${held.files.digest}`;
+  return `fallback-${identityOf(held)}`;
 }

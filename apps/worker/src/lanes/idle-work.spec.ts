@@ -29,7 +29,7 @@ interface Bench {
   look: () => Promise<void>;
 }
 
-function bench(): Bench {
+function bench(unused: HeldVersion[] = []): Bench {
   const done: string[] = [];
   const note = (what: string) => (): Promise<void> => {
     done.push(what);
@@ -52,8 +52,8 @@ function bench(): Bench {
     { budget },
     watcher,
     { measureDue: note('measure') },
-    { unused: () => [], drop: note('drop'), isPrepared: () => true, prepare: note('prepare') },
-    { drop: note('drop'), samplesOf: () => Promise.reject(new Error('not asked for')) },
+    { unused: () => unused, drop: note('drop'), isPrepared: () => true, prepare: note('prepare') },
+    { drop: note('drop reference'), samplesOf: () => Promise.reject(new Error('not asked for')) },
     { plans: { entries: () => Promise.resolve([]) } },
     { info: () => undefined, warn: () => undefined, error: () => undefined },
   );
@@ -70,6 +70,24 @@ function lose(budget: MemoryBudget): void {
   budget.admit({ lane: 'a', model: 'm', bytes: 40 * MIB, weights: null, modelCap: null, successor: false });
   budget.release('a', 5 * MIB);
 }
+
+describe('what a version that is not served any more held', () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('is given back, its reference only where no other version has its bytes', async () => {
+    const same = bench([{ ...held, version: '2' }]);
+    await same.look();
+    expect(same.done).toEqual(['drop', 'measure']);
+    const other = bench([{ ...held, version: '2', files: { ...held.files, digest: 'other' } }]);
+    await other.look();
+    expect(other.done).toEqual(['drop', 'drop reference', 'measure']);
+  });
+});
 
 describe('the planned restart of the runtime', () => {
   beforeEach(() => {

@@ -55,7 +55,9 @@ export class IdleWork {
   private async work(serving: readonly HeldVersion[]): Promise<void> {
     for (const held of this.fallback.unused(serving)) {
       await this.fallback.drop(held);
-      await this.verifier.drop(held);
+      // The reference knows bytes only.
+      const { digest } = held.files;
+      if (!serving.some(({ files }) => files.digest === digest)) await this.verifier.drop(held);
     }
     const next = serving.find((held) => !this.fallback.isPrepared(held) && !this.refused.has(held));
     if (next !== undefined) await this.prepare(next);
