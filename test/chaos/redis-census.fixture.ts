@@ -15,7 +15,7 @@ const PASSING: Partial<Record<KeyKind, number>> = {
   alive: 1_000,
   slot: 1_000,
   present: 15_000,
-  step: 24 * 3_600_000,
+  steps: 24 * 3_600_000,
   worker: 24 * 3_600_000,
   epoch: 7 * 24 * 3_600_000,
   stats: 30 * 24 * 3_600_000,

@@ -88,7 +88,7 @@ describe('WorkerStore', () => {
     expect(await store().claim('h', 'new', 0)).toBe(id);
   });
 
-  it('keeps the open step, which only the current epoch may write or clear', async () => {
+  it('keeps the open step of each lane, which only the current epoch may write or clear', async () => {
     const step = {
       worker: 'w-0',
       epoch: 1,
@@ -102,11 +102,15 @@ describe('WorkerStore', () => {
     await store().nextEpoch('w-0');
     expect(await store().putStep(step)).toBe(true);
     await store().nextEpoch('w-0');
-    expect(await store().clearStep('w-0', 1)).toBe(false);
-    expect(await store().getStep('w-0')).toEqual(step);
+    expect(await store().clearStep(step)).toBe(false);
+    expect(await store().getSteps('w-0')).toEqual([step]);
     expect(await store().putStep({ ...step, step: 'verify' })).toBe(false);
-    expect(await store().clearStep('w-0', 2)).toBe(true);
-    expect(await store().getStep('w-0')).toBeNull();
+    const other = { ...step, epoch: 2, version: '2' };
+    expect(await store().putStep(other)).toBe(true);
+    expect(await store().clearStep({ ...step, epoch: 2 })).toBe(true);
+    expect(await store().getSteps('w-0')).toEqual([other]);
+    expect(await store().clearStep(other)).toBe(true);
+    expect(await store().getSteps('w-0')).toEqual([]);
   });
 
   it('keeps a quarantine per environment, model and shape', async () => {

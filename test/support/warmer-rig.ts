@@ -106,7 +106,7 @@ export class WarmerRig implements AsyncDisposable {
       { environment: 'test' },
     );
     try {
-      return await warmer.warm(lane);
+      return await warmer.prove(lane, await warmer.capture(lane, await warmer.create(lane)));
     } catch (thrown) {
       await this.release(lane).catch(() => undefined);
       throw thrown;

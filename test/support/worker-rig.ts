@@ -196,8 +196,8 @@ export class WorkerRig implements AsyncDisposable {
   step(shapeKey: string, step: StepDoc['step']): Promise<StepDoc> {
     return until(`step ${step} of ${shapeKey}`, async () => {
       const [worker] = await this.workers.list();
-      const open = worker === undefined ? null : await this.workers.getStep(worker.id);
-      return open !== null && open.shapeKey === shapeKey && open.step === step ? open : null;
+      const open = worker === undefined ? [] : await this.workers.getSteps(worker.id);
+      return open.find((one) => one.shapeKey === shapeKey && one.step === step) ?? null;
     });
   }
 

@@ -33,3 +33,9 @@ export const REVISIT_VISITS = 2;
 
 /** How often measure and revisit are tried before a lane that seems to forget its shape is given up. */
 export const REVISIT_ATTEMPTS = 3;
+
+/**
+ * Lanes that are created before the first of them is proven. More of them, or for longer, would keep the first READY waiting.
+ * Four side by side: so many pool threads they take. One at a time within `quietMs` after a request.
+ */
+export const BATCH = { mostLanes: 16, mostMs: 3_000, sideBySide: 4, quietMs: 1_000 } as const;

@@ -1,6 +1,6 @@
 import { LANE_STATES } from '@warmlane/contracts';
 import { describe, expect, it } from 'vitest';
-import { isServing, isSettled, isWarming, mayMove } from './states.js';
+import { isServing, isSettled, isStanding, isWarming, mayMove } from './states.js';
 
 describe('lane states', () => {
   it('lead from QUEUED to READY in order, and back to QUEUED from every step', () => {
@@ -15,6 +15,10 @@ describe('lane states', () => {
     expect(mayMove('STALE', 'READY')).toBe(true);
   });
 
+  it('stand in the runtime from the end of their capture on', () => {
+    expect(LANE_STATES.filter(isStanding)).toEqual(['MEASURING', 'VERIFYING', 'READY', 'SUSPECT']);
+  });
+
   it('are each serving, warming, leaving or at rest', () => {
     for (const state of LANE_STATES) {
       const kinds = [
@@ -24,6 +28,7 @@ describe('lane states', () => {
         ['EVICTED', 'FAILED', 'STALE'].includes(state),
       ];
       expect(kinds.filter(Boolean), state).toHaveLength(1);
+      if (isServing(state)) expect(isStanding(state)).toBe(true);
       expect(isSettled(state)).toBe(!isWarming(state) && state !== 'DRAINING');
     }
   });

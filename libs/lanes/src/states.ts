@@ -28,6 +28,11 @@ export function isServing(state: LaneState): boolean {
   return state === 'READY' || state === 'SUSPECT';
 }
 
+/** Stands in the runtime with its first run and its graph behind it: it can be run, proven or not. */
+export function isStanding(state: LaneState): boolean {
+  return isServing(state) || state === 'MEASURING' || state === 'VERIFYING';
+}
+
 /** On its way to READY. */
 export function isWarming(state: LaneState): boolean {
   switch (state) {

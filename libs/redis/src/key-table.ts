@@ -216,13 +216,13 @@ const table = {
     bound: 'one per worker',
     ttl: '15 s, renewed by each heartbeat',
   },
-  step: {
+  steps: {
     parts: ['worker'],
-    type: 'string',
+    type: 'hash',
     owner: 'WorkerStore',
-    holds: 'StepDoc as JSON: what the runtime was about to do',
-    bound: 'one per worker',
-    ttl: '24 h; deleted when the step ends',
+    holds: 'StepDoc as JSON by `<model>/<version>/<shape key>`: what the runtime was about to do',
+    bound: 'one per worker; a field per lane that is being warmed',
+    ttl: '24 h, renewed by each step; a field is deleted when its lane is warm or given up',
   },
   quarantine: {
     parts: ['environment'],

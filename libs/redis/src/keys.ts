@@ -41,7 +41,7 @@ export const keys = {
   epoch: (worker: string) => at('epoch', worker),
   alive: (worker: string) => at('alive', worker),
   present: (worker: string) => at('present', worker),
-  step: (worker: string) => at('step', worker),
+  steps: (worker: string) => at('steps', worker),
   quarantine: (environment: string) => at('quarantine', environment),
   tuning: (environment: string, digest: string, basis: string, shapeKey: string) =>
     at('tuning', environment, digest, basis, shapeKey),

@@ -29,6 +29,9 @@ export interface QuarantineKey {
   shapeKey: string;
 }
 
+/** Whose step it is, and in which life of the worker's runtime. */
+export type StepPlace = Pick<StepDoc, 'worker' | 'epoch' | 'model' | 'version' | 'shapeKey'>;
+
 /**
  * Result of a heartbeat. `superseded`: a later runtime epoch of this worker has begun. `taken`: another process has this
  * worker's id; end this one.
@@ -150,20 +153,21 @@ export class WorkerStore {
     return reply === 1;
   }
 
-  /** Writes the step that a runtime is about to do. False where a later epoch has begun. */
+  /** Writes the step that a runtime is about to do with a lane. False where a later epoch has begun. */
   async putStep(step: StepDoc): Promise<boolean> {
-    return this.#writeStep(step.worker, step.epoch, JSON.stringify(step));
+    return this.#writeStep(step, JSON.stringify(step));
   }
 
-  /** Clears the step: the runtime lived through it. False where a later epoch has begun. */
-  async clearStep(worker: string, epoch: number): Promise<boolean> {
-    return this.#writeStep(worker, epoch, '');
+  /** Clears a lane's step: the runtime lived through it. False where a later epoch has begun. */
+  async clearStep(of: StepPlace): Promise<boolean> {
+    return this.#writeStep(of, '');
   }
 
-  /** The step that was open when the runtime ended, or that is open now. */
-  async getStep(worker: string): Promise<StepDoc | null> {
-    const text = await this.#redis.get(keys.step(worker));
-    return text === null ? null : parseDocument(stepDocSchema, keys.step(worker), text);
+  /** The steps that were open when the runtime ended, or that are open now: one of a lane at most. */
+  async getSteps(worker: string): Promise<StepDoc[]> {
+    const key = keys.steps(worker);
+    const texts = await this.#redis.hvals(key);
+    return texts.map((text) => parseDocument(stepDocSchema, key, text));
   }
 
   /** Keeps a shape from being made into a lane in this environment. */
@@ -187,9 +191,9 @@ export class WorkerStore {
     return (await this.#redis.hdel(keys.quarantine(where.environment), quarantineField(where))) === 1;
   }
 
-  async #writeStep(worker: string, epoch: number, text: string): Promise<boolean> {
-    const args = [epoch, text, DOCUMENT_TTL_MS];
-    return (await runScript(this.#redis, 'putStep', [keys.epoch(worker), keys.step(worker)], args)) === 1;
+  async #writeStep({ worker, epoch, model, version, shapeKey }: StepPlace, text: string): Promise<boolean> {
+    const args = [epoch, `${model}/${version}/${shapeKey}`, text, DOCUMENT_TTL_MS];
+    return (await runScript(this.#redis, 'putStep', [keys.epoch(worker), keys.steps(worker)], args)) === 1;
   }
 }
 

@@ -152,6 +152,7 @@ export class LaneFailures {
   }
 
   private async fail(lane: Lane, reason: string): Promise<void> {
+    await this.records.closeStep(lane);
     await this.records.move(lane, 'FAILED', { reason });
   }
 

@@ -81,9 +81,9 @@ export class LaneRecords {
 
   /** A step of the lane that was open when this worker ended: its processes may have ended by it. */
   async openSuspicion(lane: Lane): Promise<Suspicion | null> {
-    const step = await this.redis.workers.getStep(this.identity.id);
-    if (step === null || step.epoch === lane.epoch || placeOf(step) !== lane.place) return null;
-    return { deaths: 1, trialFirst: true };
+    const steps = await this.redis.workers.getSteps(this.identity.id);
+    const open = steps.some((step) => step.epoch !== lane.epoch && placeOf(step) === lane.place);
+    return open ? { deaths: 1, trialFirst: true } : null;
   }
 
   /** Says whether smaller requests may be padded to the class of a lane that serves. */
@@ -122,6 +122,7 @@ export class LaneRecords {
   }
 
   async closeStep(lane: Lane): Promise<void> {
-    await this.redis.workers.clearStep(this.identity.id, lane.epoch);
+    const { model, version, shapeKey, epoch } = lane;
+    await this.redis.workers.clearStep({ worker: this.identity.id, epoch, model, version, shapeKey });
   }
 }

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { isServing, warmingOrder } from '@warmlane/lanes';
+import { isServing, isStanding, warmingOrder } from '@warmlane/lanes';
 import type { Lane } from './lane.js';
 
 /** The lanes of this worker that are not gone. */
@@ -13,6 +13,11 @@ export class LaneRegistry {
 
   get serving(): Lane[] {
     return this.all.filter((lane) => isServing(lane.state));
+  }
+
+  /** Lanes that can be run, proven or not. */
+  get standing(): Lane[] {
+    return this.all.filter((lane) => isStanding(lane.state));
   }
 
   find(id: string): Lane | null {
@@ -35,9 +40,9 @@ export class LaneRegistry {
     this.byId.delete(lane.id);
   }
 
-  /** The QUEUED lane whose turn it is at `now` (performance.now), or null. */
-  nextQueued(now: number): Lane | null {
-    const queued = this.all.filter((lane) => lane.state === 'QUEUED' && lane.notBefore <= now);
+  /** The QUEUED lane whose turn it is at `now` (performance.now) and that is not `taken`, or null. */
+  nextQueued(now: number, taken: ReadonlySet<Lane>): Lane | null {
+    const queued = this.all.filter((lane) => lane.state === 'QUEUED' && lane.notBefore <= now && !taken.has(lane));
     queued.sort((a, b) => warmingOrder(orderOf(a), orderOf(b)));
     return queued[0] ?? null;
   }

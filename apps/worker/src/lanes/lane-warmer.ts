@@ -38,7 +38,23 @@ interface Steady {
   p99Ms: number;
 }
 
-/** Takes a lane from QUEUED through its steps, each written to Redis before it begins, to its warm record. */
+/** A lane whose session is there and has run once. */
+export interface CreatedLane {
+  created: CreateLaneResult;
+  firstMs: number;
+}
+
+/** A lane that stands in the runtime as it will serve, and is not proven yet. */
+export interface StandingLane extends CreatedLane {
+  captureMs: number | null;
+  graph: string;
+}
+
+/**
+ * Takes a lane from QUEUED to its warm record in three parts, so that several lanes may be created before the first of them
+ * is proven. Each step is written to Redis before it begins. Every part rejects with `canceled` once the lane's abort signal
+ * is set, between two steps.
+ */
 @Injectable()
 export class LaneWarmer {
   constructor(
@@ -53,29 +69,43 @@ export class LaneWarmer {
     @Inject(IdentityService) private readonly identity: Pick<IdentityService, 'environment'>,
   ) {}
 
-  /** Rejects with `canceled` once the lane's abort signal is set, between two steps. */
-  async warm(lane: Lane): Promise<WarmRecord> {
+  /** Its session, and its first run, which searches kernels and is the slow one. */
+  async create(lane: Lane): Promise<CreatedLane> {
     const { held, inputs } = lane.spec;
-    const { signal } = lane.abort;
+    const calls = new LaneCalls(this.runtime, lane);
+    const { samples } = await this.verifier.samplesOf(held, inputs);
+    await this.step(lane, 'CREATING', 'create');
+    const created = await calls.create(this.memory.weightsFolder(lane));
+    await this.step(lane, 'SEARCHING', 'first');
+    const { firstMs } = await calls.first(samples[0]?.inputs ?? []);
+    return { created, firstMs };
+  }
+
+  /** Its graph, or the reason why it has none. It is MEASURING afterwards, though others may be measured before it. */
+  async capture(lane: Lane, begun: CreatedLane): Promise<StandingLane> {
+    await this.step(lane, 'CAPTURING', 'capture');
+    const { captureMs, graph } = await new LaneCalls(this.runtime, lane).capture();
+    await this.records.move(lane, 'MEASURING');
+    // In no native step until its turn comes: a death meanwhile is not its doing.
+    await this.records.closeStep(lane);
+    return { ...begun, captureMs, graph };
+  }
+
+  /** Measures and verifies it, among other shapes too. */
+  async prove(lane: Lane, { created, firstMs, captureMs, graph }: StandingLane): Promise<WarmRecord> {
+    const { held, inputs } = lane.spec;
     const calls = new LaneCalls(this.runtime, lane);
     const sampleSet = await this.verifier.samplesOf(held, inputs);
     const first = sampleSet.samples[0]?.inputs ?? [];
-
-    await this.step(lane, signal, 'CREATING', 'create');
-    const created = await calls.create(this.memory.weightsFolder(lane));
-    await this.step(lane, signal, 'SEARCHING', 'first');
-    const { firstMs } = await calls.first(first);
-    await this.step(lane, signal, 'CAPTURING', 'capture');
-    const { captureMs, graph } = await calls.capture();
-    await this.step(lane, signal, 'MEASURING', 'measure');
+    await this.step(lane, null, 'measure');
     const { runs } = this.watcher;
     let steady = await this.measure(calls, first);
-    await this.step(lane, signal, 'VERIFYING', 'verify');
+    await this.step(lane, 'VERIFYING', 'verify');
     const { verdict, batch } = await this.verify(lane, calls, sampleSet);
     const axes = batch?.verified === true ? lane.spec.rules.batch : null;
     const padding = await this.paddings.prove(lane, calls, sampleSet.samples[0], axes);
 
-    await this.step(lane, signal, null, 'revisit');
+    await this.step(lane, null, 'revisit');
     let revisit = await this.revisitor.revisit(lane);
     for (let attempt = 1; ; attempt += 1) {
       const forgotten = forgottenMs(lane.spec.provider, revisit, steady.p50Ms);
@@ -125,11 +155,10 @@ export class LaneWarmer {
 
   private async step(
     lane: Lane,
-    signal: AbortSignal,
     state: Lane['state'] | null,
     step: Parameters<LaneRecords['openStep']>[1],
   ): Promise<void> {
-    if (signal.aborted) throw new WarmlaneError('canceled', `warming of lane ${lane.id} was ended`);
+    if (lane.abort.signal.aborted) throw new WarmlaneError('canceled', `warming of lane ${lane.id} was ended`);
     await this.records.openStep(lane, step);
     if (state !== null) await this.records.move(lane, state);
   }

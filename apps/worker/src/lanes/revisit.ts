@@ -84,7 +84,7 @@ export class Revisitor {
 
   /** Other lanes of the model, each once with a sample of its own. @returns how many ran */
   private async runOtherLanes(lane: Lane): Promise<number> {
-    const others = this.registry.serving.filter(
+    const others = this.registry.standing.filter(
       (other) => other.model === lane.model && other.version === lane.version && other.shapeKey !== lane.shapeKey,
     );
     let ran = 0;

@@ -3,6 +3,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { WarmlaneError } from '@warmlane/contracts';
 import { isServing } from '@warmlane/lanes';
 import type { Logger, StallMonitor } from '@warmlane/observability';
+import { BATCH } from '../limits.js';
 import { LOGGER, MONITOR } from '../logger.js';
 import { RUNTIME, type RuntimePort } from '../ports.js';
 import type { Lane } from './lane.js';
@@ -17,20 +18,24 @@ import { LaneWarmer } from './lane-warmer.js';
 import { LaneWatcher } from './lane-watcher.js';
 import { ListenerHub } from './listener-hub.js';
 import { RuntimeLife } from './runtime-life.js';
+import type { WarmAttempt } from './warm-attempt.js';
 
 /** After an error of the loop itself (Redis refused a write): it must not spin. */
 const BREATH_MS = 1_000;
 
 /**
- * Warms QUEUED lanes, one after the other: created side by side their arenas grow side by side (16 lanes 3.6 instead of
- * 1.9 GB), and each would measure its neighbour.
+ * Warms QUEUED lanes in batches: creates some, captures them one after the other, then proves them one after the other.
+ * What makes a lane takes its time on the host and may overlap; what measures one must not.
  */
 @Injectable()
 export class WarmQueue {
   private closing = false;
   private wakeUp: () => void = () => undefined;
-  private current: Lane | null = null;
+  /** Those of the batch that are not READY or given up yet. */
+  private readonly current = new Set<Lane>();
   private loop: Promise<void> | null = null;
+  /** Redis refused what was to be written of a lane. */
+  private stumbled = false;
 
   constructor(
     @Inject(RUNTIME) private readonly runtime: RuntimePort,
@@ -57,15 +62,15 @@ export class WarmQueue {
     this.wakeUp();
   }
 
-  /** The lane whose steps are under way. */
+  /** A lane whose steps are under way, or that waits between two of them. */
   isWarming(lane: Lane): boolean {
-    return this.current === lane;
+    return this.current.has(lane);
   }
 
-  /** Begins no lane any more and gives up the current one at its next step. Resolves when it has. */
+  /** Begins no lane any more and gives up the current ones at their next step. Resolves when it has. */
   async close(): Promise<void> {
     this.closing = true;
-    this.current?.abort.abort();
+    for (const lane of this.current) lane.abort.abort();
     this.wake();
     await this.loop;
     await this.trial.closeShared();
@@ -75,9 +80,10 @@ export class WarmQueue {
     while (!this.closing) {
       try {
         await this.life.settled();
-        const lane = this.life.up ? this.registry.nextQueued(performance.now()) : null;
-        if (lane !== null) {
-          await this.warm(lane);
+        if (this.next() !== null) {
+          await this.warmBatch();
+          if (this.stumbled) await this.idle(BREATH_MS);
+          this.stumbled = false;
           continue;
         }
         await this.trial.closeShared();
@@ -99,36 +105,128 @@ export class WarmQueue {
     timer.abort();
   }
 
-  private async warm(lane: Lane): Promise<void> {
-    const life = this.life.current;
-    lane.abort = new AbortController();
-    lane.epoch = this.records.epoch;
-    this.current = lane;
-    const where = { process: 'runtime' as 'runtime' | 'trial' };
-    const leave = this.monitor.enter(`warm ${lane.place}`);
-    try {
-      await this.failures.refuse(lane);
-      await this.tryFirst(lane, where);
-      this.admit(lane);
-      lane.record = await this.warmer.warm(lane);
-      await this.readmit(lane);
-      await this.enter(lane, life);
-    } catch (thrown) {
-      await this.failures.handle(lane, thrown, { life, where: where.process });
-    } finally {
-      this.current = null;
-      leave();
-    }
-    if (isServing(lane.state)) await this.afterwards(lane);
+  private next(): Lane | null {
+    return this.closing || !this.life.up ? null : this.registry.nextQueued(performance.now(), this.current);
   }
 
-  /** In a disposable process first: a lane that is under suspicion, or whose need of memory is not known. */
-  private async tryFirst(lane: Lane, where: { process: 'runtime' | 'trial' }): Promise<void> {
-    const suspected = lane.suspicion?.trialFirst === true;
-    if (!suspected && !this.memory.mustMeasure(lane)) return;
-    where.process = 'trial';
-    await this.memory.learn(lane, await this.trial.tryLane(lane, { alone: suspected }));
-    where.process = 'runtime';
+  // ---- a batch ------------------------------------------------------------------------------------------------------
+
+  private async warmBatch(): Promise<void> {
+    const batch = await this.createBatch();
+    for (const attempt of batch) await this.guarded(attempt, () => this.capture(attempt));
+    for (const attempt of batch) {
+      await this.guarded(attempt, () => this.prove(attempt));
+      if (isServing(attempt.lane.state)) await this.drainPredecessors(attempt.lane);
+    }
+    await this.revisitNeighbours(batch.map(({ lane }) => lane).filter((lane) => isServing(lane.state)));
+  }
+
+  /** Several side by side on a GPU: of a first run most is the host's work. */
+  private async createBatch(): Promise<WarmAttempt[]> {
+    const batch: WarmAttempt[] = [];
+    const until = performance.now() + BATCH.mostMs;
+    const createInTurn = async (slot: number): Promise<void> => {
+      for (;;) {
+        const lane = this.nextOfBatch(batch, slot, until);
+        if (lane === null) return;
+        const attempt = this.begin(lane);
+        batch.push(attempt);
+        await this.guarded(attempt, () => this.create(attempt));
+      }
+    };
+    await Promise.all(Array.from({ length: BATCH.sideBySide }, (_, slot) => createInTurn(slot)));
+    return batch;
+  }
+
+  private nextOfBatch(batch: readonly WarmAttempt[], slot: number, until: number): Lane | null {
+    const lane = this.next();
+    const [first] = batch;
+    if (lane === null || first === undefined) return lane;
+    if (batch.length >= BATCH.mostLanes || performance.now() > until) return null;
+    // Requests that are served meanwhile, and a CPU, whose threads one first run has all to itself, get one at a time.
+    const oneByOne = lane.spec.provider === 'cpu' || this.watcher.quietMs < BATCH.quietMs;
+    if (slot > 0 && oneByOne) return null;
+    return this.goesAlone(first.lane) || this.goesAlone(lane) ? null : lane;
+  }
+
+  /** One that is tried elsewhere first, and a successor: the reserve of memory has room for one. */
+  private goesAlone(lane: Lane): boolean {
+    return this.mustTry(lane) || this.registry.servingAt(lane.place) !== null;
+  }
+
+  private begin(lane: Lane): WarmAttempt {
+    lane.abort = new AbortController();
+    lane.epoch = this.records.epoch;
+    this.current.add(lane);
+    const leave = this.monitor.enter(`warm ${lane.place}`);
+    return { lane, life: this.life.current, where: 'runtime', created: null, standing: null, over: false, leave };
+  }
+
+  /** A part of an attempt; never rejects. One that fails is over: what becomes of its lane is decided at once. */
+  private async guarded(attempt: WarmAttempt, part: () => Promise<void>): Promise<void> {
+    const { lane, life } = attempt;
+    if (attempt.over) return;
+    try {
+      // Nothing is left of a lane whose runtime ended while it waited for its turn.
+      if (this.life.current !== life) throw runtimeEnded();
+      await part();
+    } catch (thrown) {
+      await this.failures.handle(lane, thrown, { life, where: attempt.where }).catch((error: unknown) => {
+        this.logger.error({ err: error, lane: lane.id }, 'the warm-up queue stumbled');
+        this.stumbled = true;
+      });
+      this.end(attempt);
+    }
+  }
+
+  private end(attempt: WarmAttempt): void {
+    attempt.over = true;
+    this.current.delete(attempt.lane);
+    attempt.leave();
+  }
+
+  // ---- its parts ----------------------------------------------------------------------------------------------------
+
+  private async create(attempt: WarmAttempt): Promise<void> {
+    const { lane } = attempt;
+    await this.failures.refuse(lane);
+    await this.tryFirst(attempt);
+    this.admit(lane);
+    attempt.created = await this.warmer.create(lane);
+  }
+
+  private async capture(attempt: WarmAttempt): Promise<void> {
+    if (attempt.created !== null) attempt.standing = await this.warmer.capture(attempt.lane, attempt.created);
+  }
+
+  private async prove(attempt: WarmAttempt): Promise<void> {
+    const { lane, standing } = attempt;
+    if (standing === null) return;
+    lane.record = await this.warmer.prove(lane, standing);
+    await this.readmit(lane);
+    await this.enter(lane, attempt.life);
+    this.end(attempt);
+  }
+
+  private async drainPredecessors(lane: Lane): Promise<void> {
+    for (const other of this.registry.at(lane.place)) {
+      if (other !== lane) await this.drain.drain(other, lane.trigger, 'its successor is READY');
+    }
+  }
+
+  /** A lane that is under suspicion, or whose need of memory is not known. */
+  private mustTry(lane: Lane): boolean {
+    return lane.suspicion?.trialFirst === true || this.memory.mustMeasure(lane);
+  }
+
+  /** In a disposable process first. */
+  private async tryFirst(attempt: WarmAttempt): Promise<void> {
+    const { lane } = attempt;
+    if (!this.mustTry(lane)) return;
+    attempt.where = 'trial';
+    const alone = lane.suspicion?.trialFirst === true;
+    await this.memory.learn(lane, await this.trial.tryLane(lane, { alone }));
+    attempt.where = 'runtime';
     if (lane.suspicion !== null) lane.suspicion = { ...lane.suspicion, trialFirst: false };
   }
 
@@ -153,7 +251,7 @@ export class WarmQueue {
       throw new WarmlaneError('canceled', `warming of lane ${lane.id} was ended`);
     }
     // The runtime may have ended after the last step: then the lane is QUEUED again by those who handle that.
-    if (this.life.current !== life) throw new WarmlaneError('worker-gone', 'the runtime ended', 'It is warmed again.');
+    if (this.life.current !== life) throw runtimeEnded();
     lane.startWatch(record);
     lane.retries = 0;
     await this.records.move(lane, 'READY');
@@ -162,19 +260,25 @@ export class WarmQueue {
     if (lane.suspicion !== null) await this.failures.clear(lane);
   }
 
-  /** Its predecessor leaves now that it is there; the lane that was the newest before proves that it is untouched. */
-  private async afterwards(lane: Lane): Promise<void> {
-    for (const other of this.registry.at(lane.place)) {
-      if (other !== lane) await this.drain.drain(other, lane.trigger, 'its successor is READY');
+  /** Of each model that has new lanes: the lane that was the newest before proves that it is untouched. */
+  private async revisitNeighbours(added: readonly Lane[]): Promise<void> {
+    const versions = new Map(added.map((lane) => [`${lane.model}/${lane.version}`, lane]));
+    for (const { model, version } of versions.values()) {
+      const neighbours = this.registry.serving.filter(
+        (other) => other.model === model && other.version === version && !added.includes(other),
+      );
+      neighbours.sort((a, b) => b.since.getTime() - a.since.getTime());
+      const [newest] = neighbours;
+      if (newest === undefined || this.closing) continue;
+      await this.watcher
+        .revisitNeighbour(newest)
+        .catch((thrown: unknown) =>
+          this.logger.warn({ err: thrown, lane: newest.id }, 'a lane could not be revisited'),
+        );
     }
-    const neighbours = this.registry.serving.filter(
-      (other) => other !== lane && other.model === lane.model && other.version === lane.version,
-    );
-    neighbours.sort((a, b) => b.since.getTime() - a.since.getTime());
-    const [newest] = neighbours;
-    if (newest === undefined || this.closing) return;
-    await this.watcher
-      .revisitNeighbour(newest)
-      .catch((thrown: unknown) => this.logger.warn({ err: thrown, lane: newest.id }, 'a lane could not be revisited'));
   }
+}
+
+function runtimeEnded(): WarmlaneError {
+  return new WarmlaneError('worker-gone', 'the runtime ended', 'It is warmed again.');
 }

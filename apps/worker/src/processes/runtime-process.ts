@@ -67,6 +67,8 @@ export function spawnRuntime(
     env: {
       ...env,
       ORT_LIB_DIR: ortLibDir ?? undefined,
+      // Of the threads that native calls wait on: lanes being created take up to four, requests without a lane need theirs.
+      UV_THREADPOOL_SIZE: env.UV_THREADPOOL_SIZE ?? '8',
       CUDA_DEVICE_ORDER: CUDA_ENVIRONMENT.CUDA_DEVICE_ORDER,
       CUDA_VISIBLE_DEVICES: device.provider === 'cuda' ? device.visible : '-1',
       CUBLAS_WORKSPACE_CONFIG: env.CUBLAS_WORKSPACE_CONFIG ?? CUDA_ENVIRONMENT.CUBLAS_WORKSPACE_CONFIG,
