@@ -1,5 +1,12 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { batchAxesOf, type NamedTensor, type TensorSpec, WarmlaneError } from '@warmlane/contracts';
+import {
+  batchAxesOf,
+  type NamedTensor,
+  newId,
+  printShapeKey,
+  type TensorSpec,
+  WarmlaneError,
+} from '@warmlane/contracts';
 import {
   batchedOutputs,
   compareOutputs,
@@ -14,6 +21,7 @@ import { LIMITS } from '../limits.js';
 import type { HeldVersion } from '../models/held-version.js';
 import { isProcessDeath, REFERENCE, type ReferencePort } from '../ports.js';
 import { runSliced } from './run-sliced.js';
+import { TensorCache } from './tensor-cache.js';
 
 /** How far outputs are from the reference's. */
 export interface Verdict {
@@ -29,14 +37,26 @@ export interface Verdict {
 /** What is run to be verified. Its outputs must not be left over from an earlier run. */
 export type VerifiedRun = (inputs: NamedTensor[]) => Promise<NamedTensor[]>;
 
+/** A lane asks for the same samples and references several times while it is proven, and soon never again. */
+const KEPT = { bytes: 64 * 2 ** 20, ms: 20_000 } as const;
+
 /** Proves numbers right against the reference process. */
 @Injectable()
 export class Verifier {
+  private readonly samples = new TensorCache<SampleSet>(KEPT.bytes, KEPT.ms, samplesBytes);
+  private readonly references = new TensorCache<NamedTensor[]>(KEPT.bytes, KEPT.ms, tensorsBytes);
+  /** A version that was read again has other ones. */
+  private readonly ids = new WeakMap<HeldVersion, string>();
+
   constructor(@Inject(REFERENCE) private readonly reference: ReferencePort) {}
 
-  /** One or two different samples for a shape, the same on every worker and after every restart. */
+  /** One or two different samples for a shape, the same on every worker and after every restart. Nobody may change them. */
   async samplesOf(held: HeldVersion, inputs: TensorSpec[]): Promise<SampleSet> {
-    return await runSliced(makeSamples(inputs, this.sourceOf(held), batchAxesOf(held.metadata, held.config)));
+    const id = this.ids.get(held) ?? newId();
+    this.ids.set(held, id);
+    return await this.samples.get(`${id} ${printShapeKey(inputs)}`, () =>
+      runSliced(makeSamples(inputs, this.sourceOf(held), batchAxesOf(held.metadata, held.config))),
+    );
   }
 
   /** Where the values of a version's samples come from. */
@@ -63,6 +83,15 @@ export class Verifier {
 
   /** The reference's outputs for a sample: from disk where it ran before. */
   async expected(
+    held: HeldVersion,
+    sample: Pick<SampleInputs, 'inputs'> & { cacheKey: string | null },
+  ): Promise<NamedTensor[]> {
+    const run = () => this.runReference(held, sample);
+    const { cacheKey } = sample;
+    return cacheKey === null ? await run() : await this.references.get(`${held.files.digest} ${cacheKey}`, run);
+  }
+
+  private async runReference(
     held: HeldVersion,
     sample: Pick<SampleInputs, 'inputs'> & { cacheKey: string | null },
   ): Promise<NamedTensor[]> {
@@ -110,4 +139,13 @@ export class Verifier {
     }
     return worst;
   }
+}
+
+function tensorsBytes(tensors: readonly NamedTensor[]): number {
+  return tensors.reduce((sum, { data }) => sum + data.byteLength, 0);
+}
+
+function samplesBytes({ samples }: SampleSet): number {
+  const all = samples.flatMap((sample) => [sample, ...(sample.items ?? [])]);
+  return all.reduce((sum, { inputs }) => sum + tensorsBytes(inputs), 0);
 }
