@@ -34,31 +34,6 @@ describe('a runtime that dies in a step of a lane', () => {
     expect(ready).toMatchObject({ epoch: 2, reason: '' });
   });
 
-  it('makes the lanes again that waited for their proof, without a trial', async () => {
-    rig = await WorkerRig.start();
-    const shapes = [64, 96, 128, 160].map((width) => `x:float32[1,3,48,${width}]`);
-    await rig.addModel('cls', { yaml: `shapes: ${JSON.stringify(shapes)}\n` });
-    const worker = rig.startWorker();
-    await until('a lane in its proof', async () => {
-      const [doc] = await rig.workers.list();
-      const steps = doc === undefined ? [] : await rig.workers.getSteps(doc.id);
-      return steps.some(({ step }) => step === 'measure' || step === 'verify');
-    });
-    const [runtime] = await worker.children('runtime');
-    if (runtime === undefined) throw new Error('there is no runtime');
-    process.kill(runtime, 'SIGKILL');
-    for (const shape of shapes) await rig.laneIn(shape, 'READY', 100_000);
-    const requeued = worker.log
-      .split('\n')
-      .filter(
-        (line) =>
-          line.includes('"msg":"lane"') && line.includes('"to":"QUEUED"') && line.includes('"trigger":"restart"'),
-      );
-    // Only a lane whose step was open is under suspicion.
-    expect(requeued.filter((line) => line.includes('ended in its step')).length).toBeLessThanOrEqual(1);
-    expect(requeued.length).toBeGreaterThanOrEqual(2);
-  });
-
   it('quarantines a lane whose second process dies too, also over a restart, until a warm-up names it', {
     timeout: 180_000,
   }, async () => {

@@ -3,7 +3,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { WarmlaneError } from '@warmlane/contracts';
 import { isServing } from '@warmlane/lanes';
 import type { Logger, StallMonitor } from '@warmlane/observability';
-import { BATCH } from '../limits.js';
+import { GROUP } from '../limits.js';
 import { LOGGER, MONITOR } from '../logger.js';
 import { RUNTIME, type RuntimePort } from '../ports.js';
 import type { Lane } from './lane.js';
@@ -24,15 +24,19 @@ import type { WarmAttempt } from './warm-attempt.js';
 const BREATH_MS = 1_000;
 
 /**
- * Warms QUEUED lanes in batches: creates some, captures them one after the other, then proves them one after the other.
- * What makes a lane takes its time on the host and may overlap; what measures one must not.
+ * Warms QUEUED lanes group by group: the lanes of a group are created side by side, then captured one after the other. On a
+ * GPU a group is proven, lane by lane, while the next one is being created: of that most is the host's work. On a CPU, and
+ * beside requests, one lane is finished before the next is begun.
  */
 @Injectable()
 export class WarmQueue {
   private closing = false;
   private wakeUp: () => void = () => undefined;
-  /** Those of the batch that are not READY or given up yet. */
+  /** Those that were begun and are neither READY nor given up yet. */
   private readonly current = new Set<Lane>();
+  /** Groups begun and captured so far: lanes that were proven beside one of them were disturbed. */
+  private begun = 0;
+  private captured = 0;
   private loop: Promise<void> | null = null;
   /** Redis refused what was to be written of a lane. */
   private stumbled = false;
@@ -81,7 +85,7 @@ export class WarmQueue {
       try {
         await this.life.settled();
         if (this.next() !== null) {
-          await this.warmBatch();
+          await this.warmAll();
           if (this.stumbled) await this.idle(BREATH_MS);
           this.stumbled = false;
           continue;
@@ -109,44 +113,61 @@ export class WarmQueue {
     return this.closing || !this.life.up ? null : this.registry.nextQueued(performance.now(), this.current);
   }
 
-  // ---- a batch ------------------------------------------------------------------------------------------------------
+  // ---- groups -------------------------------------------------------------------------------------------------------
 
-  private async warmBatch(): Promise<void> {
-    const batch = await this.createBatch();
-    for (const attempt of batch) await this.guarded(attempt, () => this.capture(attempt));
-    for (const attempt of batch) {
-      await this.guarded(attempt, () => this.prove(attempt));
-      if (isServing(attempt.lane.state)) await this.drainPredecessors(attempt.lane);
+  /** Until nothing is due, or Redis refuses what has to be written. */
+  private async warmAll(): Promise<void> {
+    let proving = Promise.resolve();
+    for (let lane = this.next(); lane !== null && !this.stumbled; lane = this.next()) {
+      if (this.waitsForProofs(lane)) await proving;
+      this.begun += 1;
+      const group = await this.createGroup();
+      for (const attempt of group) await this.guarded(attempt, () => this.capture(attempt));
+      this.captured += 1;
+      proving = proving.then(() => this.proveGroup(group));
     }
-    await this.revisitNeighbours(batch.map(({ lane }) => lane).filter((lane) => isServing(lane.state)));
+    await proving;
   }
 
-  /** Several side by side on a GPU: of a first run most is the host's work. */
-  private async createBatch(): Promise<WarmAttempt[]> {
-    const batch: WarmAttempt[] = [];
-    const until = performance.now() + BATCH.mostMs;
-    const createInTurn = async (slot: number): Promise<void> => {
-      for (;;) {
-        const lane = this.nextOfBatch(batch, slot, until);
-        if (lane === null) return;
-        const attempt = this.begin(lane);
-        batch.push(attempt);
-        await this.guarded(attempt, () => this.create(attempt));
-      }
-    };
-    await Promise.all(Array.from({ length: BATCH.sideBySide }, (_, slot) => createInTurn(slot)));
-    return batch;
+  /** One that is tried elsewhere or succeeds another goes by itself; a CPU has no time to spare, nor has a GPU that serves. */
+  private waitsForProofs(lane: Lane): boolean {
+    const busy = lane.spec.provider === 'cpu' || this.watcher.quietMs < GROUP.quietMs;
+    return busy || this.goesAlone(lane) || this.current.size >= GROUP.mostUnproven;
   }
 
-  private nextOfBatch(batch: readonly WarmAttempt[], slot: number, until: number): Lane | null {
-    const lane = this.next();
-    const [first] = batch;
-    if (lane === null || first === undefined) return lane;
-    if (batch.length >= BATCH.mostLanes || performance.now() > until) return null;
-    // Requests that are served meanwhile, and a CPU, whose threads one first run has all to itself, get one at a time.
-    const oneByOne = lane.spec.provider === 'cpu' || this.watcher.quietMs < BATCH.quietMs;
-    if (slot > 0 && oneByOne) return null;
-    return this.goesAlone(first.lane) || this.goesAlone(lane) ? null : lane;
+  private async createGroup(): Promise<WarmAttempt[]> {
+    const group: WarmAttempt[] = [];
+    const creating: Promise<void>[] = [];
+    for (let lane = this.next(); lane !== null && this.joins(lane, group); lane = this.next()) {
+      const attempt = this.begin(lane);
+      group.push(attempt);
+      creating.push(this.guarded(attempt, () => this.create(attempt)));
+    }
+    await Promise.all(creating);
+    return group;
+  }
+
+  private joins(lane: Lane, group: readonly WarmAttempt[]): boolean {
+    const [first] = group;
+    if (first === undefined) return true;
+    return group.length < GROUP.lanes && !this.waitsForProofs(lane) && !this.goesAlone(first.lane);
+  }
+
+  /** Never rejects. */
+  private async proveGroup(group: readonly WarmAttempt[]): Promise<void> {
+    for (const attempt of group) {
+      const { captured } = this;
+      await this.guarded(attempt, () => this.prove(attempt));
+      attempt.lane.disturbed ||= this.begun > captured;
+    }
+    const added = group.map(({ lane }) => lane).filter((lane) => isServing(lane.state));
+    try {
+      for (const lane of added) await this.drainPredecessors(lane);
+      await this.revisitNeighbours(added);
+    } catch (thrown) {
+      this.logger.error({ err: thrown }, 'the warm-up queue stumbled');
+      this.stumbled = true;
+    }
   }
 
   /** One that is tried elsewhere first, and a successor: the reserve of memory has room for one. */
