@@ -33,6 +33,26 @@ export async function untilTaken(url: string, model: string, limitMs: number): P
   });
 }
 
+const lanesSchema = z.object({
+  lanes: z.array(
+    z.object({
+      record: z.object({ createMs: z.number(), firstMs: z.number(), captureMs: z.number().nullable() }).nullable(),
+    }),
+  ),
+});
+
+/** What each step of the lanes' making took by their records, summed, ms: side by side they take less. */
+export async function stepSums(url: string): Promise<{ createMs: number; firstMs: number; captureMs: number }> {
+  const { lanes } = lanesSchema.parse(await getJson(`${url}/v1/lanes`));
+  const sums = { createMs: 0, firstMs: 0, captureMs: 0 };
+  for (const { record } of lanes) {
+    sums.createMs += record?.createMs ?? 0;
+    sums.firstMs += record?.firstMs ?? 0;
+    sums.captureMs += record?.captureMs ?? 0;
+  }
+  return sums;
+}
+
 /** Bytes that the only worker has booked for its lanes. */
 export async function bookedBytes(url: string): Promise<number> {
   const { workers } = workersSchema.parse(await getJson(`${url}/v1/workers`));

@@ -6,7 +6,7 @@ import { System, startRedis } from '../support/system.js';
 import type { PartOptions } from './part-options.js';
 import { note } from './progress.js';
 import { modelPath } from './stage.js';
-import { bookedBytes, referenceFiles, untilTaken, warmUp, writtenSince } from './warm-ups.js';
+import { bookedBytes, referenceFiles, stepSums, untilTaken, warmUp, writtenSince } from './warm-ups.js';
 import { captureSpans, WorkerLog } from './worker-log.js';
 
 const SHAPES = [1, 2, 4, 8].flatMap((batch) =>
@@ -64,6 +64,7 @@ async function onePass(
   const { sentAt, acceptedAt } = await warmUp(system.url, { model: 'rec', shapes, limitMs: LIMIT_MS });
   const memory = freeBytes === null ? await bookedBytes(system.url) : freeBefore - freeBytes();
   const files = await referenceFiles(folder.data);
+  const sums = await stepSums(system.url);
   const moves = (await WorkerLog.read(log)).moves(sentAt);
   const captures = captureSpans(moves);
   const readyAt = moves.filter(({ to }) => to === 'READY').map(({ time }) => time);
@@ -78,6 +79,9 @@ async function onePass(
     capturedSeconds: round((lastCapture - sentAt) / 1_000, 3),
     readySeconds: round((Math.max(...readyAt) - sentAt) / 1_000, 3),
     acceptedMs: acceptedAt - sentAt,
+    createMsSum: Math.round(sums.createMs),
+    firstMsSum: Math.round(sums.firstMs),
+    captureMsSum: Math.round(sums.captureMs),
     memoryMiB: round(memory / MIB, 1),
     memoryBy: freeBytes === null ? 'booked by the worker' : 'difference of what is free on the device',
     references: files.size,
