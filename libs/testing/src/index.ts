@@ -14,6 +14,7 @@ export {
   bfloat16BranchModel,
   centredModel,
   convReluModel,
+  divideModel,
   externalDataModel,
   gatherModel,
   identityModel,

@@ -304,3 +304,16 @@ export function gatherModel(): Uint8Array {
     initializers: [tensor('table', 'float32', [10, 4], bytesOf(table))],
   });
 }
+
+/**
+ * a / b -> y, int64 [N,2]. A zero in b makes the run fail; -2^63 / -1 ends the process by SIGFPE (on x64, ORT 1.29; int32 is
+ * computed in vectors there, which do not trap).
+ */
+export function divideModel(): Uint8Array {
+  return model({
+    name: 'divide',
+    nodes: [{ op: 'Div', inputs: ['a', 'b'], outputs: ['y'] }],
+    inputs: same(['a', 'b'], 'int64', ['N', 2]),
+    outputs: same(['y'], 'int64', ['N', 2]),
+  });
+}

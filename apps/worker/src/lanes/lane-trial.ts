@@ -7,6 +7,7 @@ import type { Lane, LaneSpec } from './lane.js';
 import { LaneCalls, modelParams } from './lane-calls.js';
 import { LaneMemory } from './lane-memory.js';
 import { LaneRecords } from './lane-records.js';
+import { LoneRuns } from './lone-runs.js';
 import { TrialTurn } from './trial-turn.js';
 import { Verifier } from './verifier.js';
 
@@ -15,6 +16,7 @@ import { Verifier } from './verifier.js';
 export class LaneTrial {
   /** Kept from one measured lane to the next: a CUDA process takes seconds to start. */
   private shared: TrialRuntime | null = null;
+  private readonly loneRuns: LoneRuns;
 
   constructor(
     @Inject(TRIALS) private readonly trials: TrialsPort,
@@ -22,7 +24,9 @@ export class LaneTrial {
     @Inject(Verifier) private readonly verifier: Verifier,
     @Inject(LaneMemory) private readonly memory: LaneMemory,
     @Inject(TrialTurn) private readonly turn: TrialTurn,
-  ) {}
+  ) {
+    this.loneRuns = new LoneRuns(trials);
+  }
 
   /**
    * Every step that may kill a process, once. @returns what the lane holds. Rejects with
@@ -81,8 +85,9 @@ export class LaneTrial {
     timeoutMs: number = LIMITS.run,
   ): Promise<LaneRun> {
     const { held, providers, options } = spec;
-    const params = { session: 'alone', model: modelParams(held), providers, options, inputs, outputs };
-    await using trial = await this.trials.open();
-    return await trial.call('plain.run', params, { timeoutMs });
+    const model = modelParams(held);
+    // A process that is used again may know the model under other options.
+    const session = JSON.stringify([model.digest, providers, options]);
+    return await this.loneRuns.run({ session, model, providers, options, inputs, outputs }, timeoutMs);
   }
 }
