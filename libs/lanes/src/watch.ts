@@ -38,6 +38,14 @@ export class LaneWatch {
   }
 }
 
+const FIRST_PAUSE_MS = 60_000;
+const MOST_PAUSE_MS = 3_600_000;
+
+/** How long a slow lane rests after the given number of its successors, from 1, failed, ms: what they failed of may last. */
+export function successorPauseMs(failed: number): number {
+  return Math.min(MOST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (failed - 1));
+}
+
 /** How much slower a revisited lane may be than its own steady median. */
 const REVISIT_RATIO = { cuda: 1.5, cpu: 3 } as const;
 /**

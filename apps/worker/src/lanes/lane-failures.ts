@@ -154,6 +154,7 @@ export class LaneFailures {
   private async fail(lane: Lane, reason: string): Promise<void> {
     await this.records.closeStep(lane);
     await this.records.move(lane, 'FAILED', { reason });
+    this.registry.servingAt(lane.place)?.successorFailed(performance.now());
   }
 
   private whereOf(lane: Lane): { environment: string; modelDigest: string; shapeKey: string } {

@@ -182,7 +182,7 @@ export class LaneManager implements LanesPort {
           continue;
         }
         const again = entry.warmups.some((id) => !lane.triedFor.has(id));
-        if (again || changed || this.hasRoomNow(lane)) {
+        if (again || changed || this.hasRoomNow(lane) || (await this.isDueAgain(lane, serving))) {
           this.registry.remove(lane);
           await this.make(spec, entry, false, lane);
         }
@@ -208,6 +208,14 @@ export class LaneManager implements LanesPort {
     else lane.suspicion = await this.records.openSuspicion(lane);
     this.registry.add(lane);
     await this.records.move(lane, 'QUEUED', { trigger });
+  }
+
+  /** The lane that it was to succeed was found slow again; one that ended processes is tried again only where it is named. */
+  private async isDueAgain(lane: Lane, serving: Lane | null): Promise<boolean> {
+    if (serving?.worn !== true) return false;
+    if (!(await this.records.isQuarantined(lane))) return true;
+    serving.successorFailed(performance.now());
+    return false;
   }
 
   private hasRoomNow(lane: Lane): boolean {

@@ -4,10 +4,10 @@ import { forgottenMs, isServing, isSlow, median } from '@warmlane/lanes';
 import type { Logger } from '@warmlane/observability';
 import { MEASURE } from '../limits.js';
 import { LOGGER } from '../logger.js';
-import { isProcessDeath, RUNTIME, type RuntimePort } from '../ports.js';
+import { isProcessDeath, RUNTIME } from '../ports.js';
 import { BatchProver } from './batch-proof.js';
 import type { Lane } from './lane.js';
-import { LaneCalls } from './lane-calls.js';
+import { LaneCalls, type LaneHost } from './lane-calls.js';
 import { LaneDrain } from './lane-drain.js';
 import { LaneRecords } from './lane-records.js';
 import { Revisitor } from './revisit.js';
@@ -24,13 +24,13 @@ export class LaneWatcher {
   private served = 0;
 
   constructor(
-    @Inject(RUNTIME) private readonly runtime: RuntimePort,
-    @Inject(LaneRecords) private readonly records: LaneRecords,
-    @Inject(Verifier) private readonly verifier: Verifier,
-    @Inject(BatchProver) private readonly batches: BatchProver,
-    @Inject(Revisitor) private readonly revisitor: Revisitor,
-    @Inject(LaneDrain) private readonly drain: LaneDrain,
-    @Inject(LOGGER) private readonly logger: Logger,
+    @Inject(RUNTIME) private readonly runtime: LaneHost,
+    @Inject(LaneRecords) private readonly records: Pick<LaneRecords, 'move' | 'restore'>,
+    @Inject(Verifier) private readonly verifier: Pick<Verifier, 'samplesOf'>,
+    @Inject(BatchProver) private readonly batches: Pick<BatchProver, 'prove'>,
+    @Inject(Revisitor) private readonly revisitor: Pick<Revisitor, 'revisit'>,
+    @Inject(LaneDrain) private readonly drain: Pick<LaneDrain, 'takeOut'>,
+    @Inject(LOGGER) private readonly logger: Pick<Logger, 'error'>,
   ) {}
 
   /** ms since a request was last served. */
@@ -54,7 +54,7 @@ export class LaneWatcher {
     lane.traffic += 1;
     this.serves();
     const medianMs = lane.watch?.push(computeMs, performance.now()) ?? null;
-    if (medianMs === null || lane.state !== 'READY') return;
+    if (medianMs === null || lane.state !== 'READY' || rests(lane)) return;
     const reason = `median of 50 runs ${medianMs.toFixed(2)} ms, recorded ${lane.record?.steadyP50Ms.toFixed(2)} ms`;
     this.check(lane, 'watch', reason).catch((thrown: unknown) =>
       this.logger.error({ err: thrown, lane: lane.id }, 'a suspect lane could not be checked'),
@@ -76,7 +76,8 @@ export class LaneWatcher {
       const slow = trigger === 'watch' ? await this.stillSlow(lane, calls) : null;
       if (!lane.is('SUSPECT')) return;
       this.renew(lane, verdict);
-      if (slow !== null) {
+      if (trigger === 'watch' && slow === null) lane.failedSuccessors = 0;
+      if (slow !== null && !rests(lane)) {
         lane.worn = true;
         // Its successor is on its way: there is nothing more to find out about it.
         lane.watch = null;
@@ -147,4 +148,9 @@ export class LaneWatcher {
     lane.record = { ...lane.record, relativeError, tolerance, verifiedAt: new Date().toISOString() };
     lane.startWatch(lane.record);
   }
+}
+
+/** Its successor failed a short while ago, and the next would too. */
+function rests(lane: Lane): boolean {
+  return performance.now() < lane.restsUntil;
 }

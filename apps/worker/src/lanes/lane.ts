@@ -11,7 +11,7 @@ import {
   type TensorSpec,
   type WarmRecord,
 } from '@warmlane/contracts';
-import { LaneWatch, type Suspicion } from '@warmlane/lanes';
+import { LaneWatch, type Suspicion, successorPauseMs } from '@warmlane/lanes';
 import type { TuningKey } from '@warmlane/redis';
 import type { HeldVersion } from '../models/held-version.js';
 import type { ReadyLane } from '../ports.js';
@@ -58,6 +58,10 @@ export class Lane {
   suspicion: Suspicion | null = null;
   /** True once it stays slow though it is right: a successor is made. */
   worn = false;
+  /** Successors of it that failed one after the other. */
+  failedSuccessors = 0;
+  /** Before this time (performance.now) it is not found slow again: its last successor failed. */
+  restsUntil = 0;
   /** Times that warming it failed for a reason that may pass. */
   retries = 0;
   /** True while it is FAILED for want of memory: tried again when some is given back. */
@@ -129,6 +133,17 @@ export class Lane {
     this.record = null;
     this.watch = null;
     this.worn = false;
+    this.failedSuccessors = 0;
+    this.restsUntil = 0;
+  }
+
+  /** It goes on, and is watched again; another successor is made where it is still slow after a pause, longer each time. */
+  successorFailed(now: number): void {
+    if (!this.worn || this.record === null) return;
+    this.worn = false;
+    this.failedSuccessors += 1;
+    this.restsUntil = now + successorPauseMs(this.failedSuccessors);
+    this.startWatch(this.record);
   }
 
   startWatch(record: WarmRecord): void {
