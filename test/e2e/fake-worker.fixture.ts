@@ -91,14 +91,14 @@ export class FakeWorker implements AsyncDisposable {
     this.#blobs = new BlobStore(this.redis, this.redis, { limitBytes: 2 ** 30 });
   }
 
-  static async start(url: string): Promise<FakeWorker> {
+  static async start(url: string, state: WorkerDoc['state'] = 'serving'): Promise<FakeWorker> {
     const worker = new FakeWorker(url);
     worker.epoch = await worker.workers.nextEpoch(WORKER_ID);
     await worker.workers.heartbeat(WORKER_ID, worker.epoch);
     worker.#beat = setInterval(() => {
       worker.workers.heartbeat(WORKER_ID, worker.epoch).catch(() => undefined);
     }, HEARTBEAT_EVERY_MS);
-    await worker.say('serving');
+    await worker.say(state);
     return worker;
   }
 

@@ -107,6 +107,29 @@ describe('warmlane serve', () => {
     expect(lanes.map(({ model, state }) => `${model} ${state}`).sort()).toEqual(['b READY', 'c READY', 'c READY']);
   });
 
+  it('asks for patience for a model that is on disk and not yet loaded, and knows what is not there afterwards', async () => {
+    const version = join(folder, 'models', 'echo', '1');
+    await mkdir(version, { recursive: true });
+    await writeFile(join(version, 'model.onnx'), identityModel('float32', ['N']));
+    const { url } = await serve();
+    const infer = (model: string) =>
+      fetch(`${url}/v2/models/${model}/infer`, {
+        method: 'POST',
+        body: JSON.stringify({ inputs: [{ name: 'x', datatype: 'FP32', shape: [1], data: [7] }] }),
+      });
+    const statuses = new Set<number>();
+    const answer = await vi.waitUntil(async () => {
+      const tried = await infer('echo');
+      statuses.add(tried.status);
+      if (tried.status !== 503) return tried;
+      expect(Number(tried.headers.get('retry-after'))).toBeGreaterThan(0);
+      return null;
+    }, waiting);
+    expect(await answer.json()).toMatchObject({ outputs: [{ data: [7] }] });
+    expect([...statuses].sort()).toEqual([200, 503]);
+    expect((await infer('nobody')).status).toBe(404);
+  });
+
   it('leaves no process behind when it is killed, and starts again on the same data', async () => {
     const first = await serve();
     await vi.waitFor(async () => expect((await processesOf(folder)).join()).toContain('warmlane worker'), waiting);

@@ -10,6 +10,7 @@ import {
 import { findModel } from '@warmlane/queues';
 import { type LaneFilter, LaneStore, Liveness, ModelStore, PlanStore, TuningStore, WorkerStore } from '@warmlane/redis';
 import type { FleetSnapshot } from '../health/readiness.js';
+import { FirstLoad } from './first-load.js';
 import { RedisGate } from './redis.gate.js';
 
 /** The fleet as Redis has it: models, plans, lanes, workers. */
@@ -17,6 +18,7 @@ import { RedisGate } from './redis.gate.js';
 export class FleetService {
   constructor(
     private readonly gate: RedisGate,
+    private readonly firstLoad: FirstLoad,
     private readonly models: ModelStore,
     private readonly plans: PlanStore,
     private readonly lanes: LaneStore,
@@ -44,15 +46,17 @@ export class FleetService {
 
   /** A version in whatever state, null for the default one. Rejects `unknown-model`, `unknown-version`, `not-ready`. */
   model(name: string, version: string | null): Promise<ModelDoc> {
-    return this.gate.use(() => findModel(this.models, name, version));
+    return this.firstLoad.during(() => this.gate.use(() => findModel(this.models, name, version)));
   }
 
-  /** All versions of a name; rejects `unknown-model`. */
-  async versions(name: string): Promise<ModelDoc[]> {
-    const docs = await this.gate.use(() => this.models.versions(name));
-    if (docs.length === 0)
-      throw new WarmlaneError('unknown-model', `unknown model '${name}'`, 'GET /v1/models lists them.');
-    return docs;
+  /** All versions of a name; rejects `unknown-model`, or `not-ready` while it may yet come. */
+  versions(name: string): Promise<ModelDoc[]> {
+    return this.firstLoad.during(async () => {
+      const docs = await this.gate.use(() => this.models.versions(name));
+      if (docs.length === 0)
+        throw new WarmlaneError('unknown-model', `unknown model '${name}'`, 'GET /v1/models lists them.');
+      return docs;
+    });
   }
 
   list(): Promise<ModelDoc[]> {

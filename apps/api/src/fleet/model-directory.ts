@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Producer, type ServableModel } from '@warmlane/queues';
+import { FirstLoad } from './first-load.js';
 import { RedisGate } from './redis.gate.js';
 
 /** Metadata of the versions that serve, from the producer's cache: no look-up per request. */
@@ -8,10 +9,11 @@ export class ModelDirectory {
   constructor(
     private readonly producer: Producer,
     private readonly gate: RedisGate,
+    private readonly firstLoad: FirstLoad,
   ) {}
 
   /** The version that serves, null for the default one. Rejects `unknown-model`, `unknown-version`, `not-ready`. */
   servable(name: string, version: string | null): Promise<ServableModel> {
-    return this.gate.use(() => this.producer.resolve(name, version));
+    return this.firstLoad.during(() => this.gate.use(() => this.producer.resolve(name, version)));
   }
 }

@@ -10,6 +10,7 @@ import { CodecPool } from '../codec/codec-pool.js';
 import { encodeBinaryHead, outputForm } from '../codec/infer-answer.js';
 import type { InferRequest } from '../codec/infer-request.js';
 import { checkJsonOutput } from '../codec/json-writer.js';
+import { FirstLoad } from '../fleet/first-load.js';
 import { ModelDirectory } from '../fleet/model-directory.js';
 import { abortedBy } from '../http/aborted-by.js';
 import { choosePacking } from '../http/pack-body.js';
@@ -37,6 +38,7 @@ export class InferService {
     private readonly bodies: InferBody,
     private readonly codec: CodecPool,
     private readonly models: ModelDirectory,
+    private readonly firstLoad: FirstLoad,
     private readonly producer: Producer,
     private readonly idempotent: IdempotentInference,
     private readonly metrics: ApiMetrics,
@@ -57,7 +59,7 @@ export class InferService {
       const decoded = await this.bodies.read(request, model, version);
       const form = outputForm(decoded.outputs, decoded.binaryOutput);
       await this.checkForms(decoded, model, version);
-      const answer = await this.#serve(request, response, decoded, model, version);
+      const answer = await this.firstLoad.during(() => this.#serve(request, response, decoded, model, version));
       // Answered: its job has read the inputs, and a second run of it answers nobody.
       if (request.bodyDigest === null) request.bodyDone?.();
       const encoded = await this.#parted(decoded, answer, form);
