@@ -53,7 +53,10 @@ export class LaneTable {
     try {
       const provider = chooseProvider(params.providers, params.fallback, this.device.provider);
       const begun = performance.now();
-      const { session, weights, reason } = await this.#open(params, provider);
+      // Beside the weights: each takes a session of its own where it is not known yet.
+      const metadata = this.gate.shared(() => this.#metadataOf(params.model));
+      metadata.catch(() => undefined);
+      const { session, weights, reason } = await this.#open(params, provider, metadata);
       const createMs = performance.now() - begun;
       await trimHeap();
       this.#lanes.set(id, { session, weights, firstInputs: [] });
@@ -72,30 +75,38 @@ export class LaneTable {
   async #open(
     params: CreateLaneParams,
     provider: ProviderName,
+    metadata: Promise<ModelMetadata>,
   ): Promise<{ session: LaneSession; weights: WeightLease | null; reason: string }> {
     const { model, options, weightsFolder: folder } = params;
-    if (folder === undefined) return { session: await this.#session(params, provider), weights: null, reason: '' };
+    if (folder === undefined) {
+      return { session: await this.#session(params, provider, await metadata), weights: null, reason: '' };
+    }
     let weights: WeightLease | null = null;
     try {
       weights = await this.weights.lease({ model, provider, options, folder });
-      const session = await this.#session(params, provider, weights);
+      const session = await this.#session(params, provider, await metadata, weights);
       return { session, weights, reason: weights.reason };
     } catch (error) {
       weights?.close();
       if (!mayGoAlone(error)) throw error;
       const reason = `not shared: ${error instanceof Error ? error.message : String(error)}`;
-      return { session: await this.#session(params, provider), weights: null, reason };
+      return { session: await this.#session(params, provider, await metadata), weights: null, reason };
     }
   }
 
-  #session(params: CreateLaneParams, provider: ProviderName, weights?: WeightLease): Promise<LaneSession> {
-    return this.gate.shared(async () =>
+  #session(
+    params: CreateLaneParams,
+    provider: ProviderName,
+    metadata: ModelMetadata,
+    weights?: WeightLease,
+  ): Promise<LaneSession> {
+    return this.gate.shared(() =>
       LaneSession.create(this.runtime, {
         model: { path: weights?.path ?? params.model.path },
         provider,
         fallback: params.fallback,
         options: params.options,
-        metadata: await this.#metadataOf(params.model),
+        metadata,
         inputs: params.inputs,
         outputs: params.outputs,
         ...(provider === 'cuda' && this.device.cuda !== null ? { cuda: this.device.cuda } : {}),

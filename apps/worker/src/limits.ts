@@ -38,4 +38,4 @@ export const REVISIT_ATTEMPTS = 3;
  * Lanes that are created at a time, while no request came for `quietMs`: four took 3.5 s for the first runs of 16 lanes on an
  * H100, one after the other 4.6 s. So many of them at most wait for their proof.
  */
-export const GROUP = { lanes: 4, quietMs: 1_000, mostUnproven: 16 } as const;
+export const GROUP = { lanes: 4, proofs: 2, quietMs: 1_000, mostUnproven: 16 } as const;

@@ -5,6 +5,7 @@ import { IdentityService } from '../identity/identity.service.js';
 import { MEASURE, REVISIT_ATTEMPTS } from '../limits.js';
 import { RUNTIME } from '../ports.js';
 import { BatchProver, type LaneVerdict } from './batch-proof.js';
+import { InTurn } from './in-turn.js';
 import type { Lane } from './lane.js';
 import { LaneCalls, type LaneHost } from './lane-calls.js';
 import { LaneMemory } from './lane-memory.js';
@@ -57,6 +58,9 @@ export interface StandingLane extends CreatedLane {
  */
 @Injectable()
 export class LaneWarmer {
+  /** A lane that forgets its shape whenever another one runs would be as slow before the revisit as after it. */
+  private readonly timing = new InTurn();
+
   constructor(
     @Inject(RUNTIME) private readonly runtime: LaneHost,
     @Inject(LaneRecords) private readonly records: Pick<LaneRecords, 'openStep' | 'closeStep' | 'move'>,
@@ -106,14 +110,14 @@ export class LaneWarmer {
     const padding = await this.paddings.prove(lane, calls, sampleSet.samples[0], axes);
 
     await this.step(lane, null, 'revisit');
-    let revisit = await this.revisitor.revisit(lane);
+    let revisit = await this.revisit(lane);
     for (let attempt = 1; ; attempt += 1) {
       const forgotten = forgottenMs(lane.spec.provider, revisit, steady.p50Ms);
       if (forgotten === null) break;
       if (attempt === REVISIT_ATTEMPTS) throw new ForgetsShape(forgotten, steady.p50Ms);
       // Both again, close together.
       steady = await this.measure(calls, first);
-      revisit = await this.revisitor.revisit(lane);
+      revisit = await this.revisit(lane);
     }
     lane.disturbed = wasDisturbed({
       served: this.watcher.runs - runs,
@@ -149,8 +153,12 @@ export class LaneWarmer {
   }
 
   private async measure(calls: LaneCalls, inputs: Parameters<LaneCalls['measure']>[0]): Promise<Steady> {
-    const runsMs = await calls.measure(inputs, MEASURE.runs, MEASURE.budgetMs);
+    const runsMs = await this.timing.take(() => calls.measure(inputs, MEASURE.runs, MEASURE.budgetMs));
     return { p50Ms: median(runsMs), p99Ms: percentile(runsMs, 0.99) };
+  }
+
+  private async revisit(lane: Lane): Promise<Revisit> {
+    return await this.timing.take(() => this.revisitor.revisit(lane));
   }
 
   private async step(

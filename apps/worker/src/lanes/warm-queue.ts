@@ -153,13 +153,15 @@ export class WarmQueue {
     return group.length < GROUP.lanes && !this.waitsForProofs(lane) && !this.goesAlone(first.lane);
   }
 
-  /** Never rejects. */
+  /** Two at a time: while one is compared in this process, the other one is measured. Never rejects. */
   private async proveGroup(group: readonly WarmAttempt[]): Promise<void> {
-    for (const attempt of group) {
-      const { captured } = this;
-      await this.guarded(attempt, () => this.prove(attempt));
-      attempt.lane.disturbed ||= this.begun > captured;
-    }
+    const waiting = [...group];
+    const proveInTurn = async (): Promise<void> => {
+      for (let attempt = waiting.shift(); attempt !== undefined; attempt = waiting.shift()) {
+        await this.proveOne(attempt);
+      }
+    };
+    await Promise.all(Array.from({ length: GROUP.proofs }, proveInTurn));
     const added = group.map(({ lane }) => lane).filter((lane) => isServing(lane.state));
     try {
       for (const lane of added) await this.drainPredecessors(lane);
@@ -168,6 +170,12 @@ export class WarmQueue {
       this.logger.error({ err: thrown }, 'the warm-up queue stumbled');
       this.stumbled = true;
     }
+  }
+
+  private async proveOne(attempt: WarmAttempt): Promise<void> {
+    const { captured } = this;
+    await this.guarded(attempt, () => this.prove(attempt));
+    attempt.lane.disturbed ||= this.begun > captured;
   }
 
   /** One that is tried elsewhere first, and a successor: the reserve of memory has room for one. */
