@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { measureArticle } from './article.js';
 import { measureBesideTraffic } from './beside-traffic.js';
 import { measureEndToEnd } from './end-to-end.js';
+import { measureFirstRuns } from './first-runs.js';
 import { measureFloor } from './floor.js';
 import { type MixedRow, measureMixed, mixedRatios } from './mixed.js';
 import { type PartOptions, readCommandLine } from './part-options.js';
@@ -14,6 +15,7 @@ import { measureRestart4 } from './restart4.js';
 import { measureSharedWeights } from './shared-weights.js';
 import { modelPath, openStage, SHAPES, type Stage } from './stage.js';
 import { measureTuner } from './tuner.js';
+import { measureTwins } from './twins.js';
 import { measureWarm16 } from './warm16.js';
 import { measureWorkspace } from './workspace.js';
 
@@ -112,6 +114,12 @@ const PARTS: Record<string, (context: Context) => Promise<void>> = {
   article: async ({ stage, scratch, result }) => {
     result.rows.push(...(await measureArticle(stage(), scratch)));
   },
+  twins: async ({ stage, result }) => {
+    result.rows.push(...(await measureTwins(stage())));
+  },
+  firstRuns: async ({ result }) => {
+    result.rows.push(...(await measureFirstRuns()));
+  },
   workspace: async ({ result }) => {
     result.rows.push(...(await measureWorkspace()));
   },
@@ -139,7 +147,7 @@ const PARTS: Record<string, (context: Context) => Promise<void>> = {
 
 /**
  * The figures of lanes on a GPU. Parts by name: `node bench/dist/gpu/lanes.js OUT.json mixed floor weights article tuner workspace
- * endToEnd warm16 restart4 besideTraffic`. Needs ORT_LIB_DIR and MODELS_DIR (rec.onnx, det.onnx). Rows and figures of the parts that
+ * twins firstRuns endToEnd warm16 restart4 besideTraffic`. Needs ORT_LIB_DIR and MODELS_DIR (rec.onnx, det.onnx). Rows and figures of the parts that
  * it runs take the place of those that OUT.json has of them; all else there stays. A part that fails leaves what the file
  * had of it and costs no other one: the exit code is 1 then. `--provider cpu` rehearses the last four without a GPU.
  */

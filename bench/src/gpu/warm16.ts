@@ -7,11 +7,9 @@ import type { PartOptions } from './part-options.js';
 import { note } from './progress.js';
 import { modelPath } from './stage.js';
 import { bookedBytes, referenceFiles, stepSums, untilTaken, warmUp, writtenSince } from './warm-ups.js';
+import { SHAPES } from './warm16-shapes.js';
 import { captureSpans, WorkerLog } from './worker-log.js';
 
-const SHAPES = [1, 2, 4, 8].flatMap((batch) =>
-  [160, 240, 320, 480].map((width) => `x:float32[${batch},3,48,${width}]`),
-);
 const YAML = 'options: { cudnn_conv_algo_search: HEURISTIC }\ninputs: { x: { random: [-1, 1] } }\n';
 const LIMIT_MS = 600_000;
 const MIB = 2 ** 20;
