@@ -1,13 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { WarmlaneError } from '@warmlane/contracts';
-import { isServing } from '@warmlane/lanes';
+import { isServing, isWarming } from '@warmlane/lanes';
 import type { Logger, StallMonitor } from '@warmlane/observability';
 import { GROUP } from '../limits.js';
 import { LOGGER, MONITOR } from '../logger.js';
-import { RUNTIME, type RuntimePort } from '../ports.js';
+import { RUNTIME } from '../ports.js';
 import type { Lane } from './lane.js';
-import { LaneCalls } from './lane-calls.js';
+import { LaneCalls, type LaneHost } from './lane-calls.js';
 import { LaneDrain } from './lane-drain.js';
 import { LaneFailures } from './lane-failures.js';
 import { LaneMemory } from './lane-memory.js';
@@ -22,6 +22,7 @@ import type { WarmAttempt } from './warm-attempt.js';
 
 /** After an error of the loop itself (Redis refused a write): it must not spin. */
 const BREATH_MS = 1_000;
+const IDLE_MS = 60_000;
 
 /**
  * Warms QUEUED lanes group by group: the lanes of a group are created side by side, then captured one after the other. On a
@@ -30,7 +31,7 @@ const BREATH_MS = 1_000;
  */
 @Injectable()
 export class WarmQueue {
-  private closing = false;
+  private readonly closed = new AbortController();
   private wakeUp: () => void = () => undefined;
   /** Those that were begun and are neither READY nor given up yet. */
   private readonly current = new Set<Lane>();
@@ -42,19 +43,19 @@ export class WarmQueue {
   private stumbled = false;
 
   constructor(
-    @Inject(RUNTIME) private readonly runtime: RuntimePort,
-    @Inject(RuntimeLife) private readonly life: RuntimeLife,
+    @Inject(RUNTIME) private readonly runtime: LaneHost,
+    @Inject(RuntimeLife) private readonly life: Pick<RuntimeLife, 'current' | 'up' | 'settled'>,
     @Inject(LaneRegistry) private readonly registry: LaneRegistry,
-    @Inject(LaneRecords) private readonly records: LaneRecords,
-    @Inject(LaneWarmer) private readonly warmer: LaneWarmer,
-    @Inject(LaneTrial) private readonly trial: LaneTrial,
-    @Inject(LaneMemory) private readonly memory: LaneMemory,
-    @Inject(LaneDrain) private readonly drain: LaneDrain,
-    @Inject(LaneWatcher) private readonly watcher: LaneWatcher,
-    @Inject(LaneFailures) private readonly failures: LaneFailures,
-    @Inject(ListenerHub) private readonly hub: ListenerHub,
-    @Inject(MONITOR) private readonly monitor: StallMonitor,
-    @Inject(LOGGER) private readonly logger: Logger,
+    @Inject(LaneRecords) private readonly records: Pick<LaneRecords, 'epoch' | 'move'>,
+    @Inject(LaneWarmer) private readonly warmer: Pick<LaneWarmer, 'create' | 'capture' | 'prove'>,
+    @Inject(LaneTrial) private readonly trial: Pick<LaneTrial, 'tryLane' | 'closeShared'>,
+    @Inject(LaneMemory) private readonly memory: Pick<LaneMemory, 'known' | 'learn' | 'mustMeasure'>,
+    @Inject(LaneDrain) private readonly drain: Pick<LaneDrain, 'drain' | 'release'>,
+    @Inject(LaneWatcher) private readonly watcher: Pick<LaneWatcher, 'quietMs' | 'revisitNeighbour'>,
+    @Inject(LaneFailures) private readonly failures: Pick<LaneFailures, 'refuse' | 'admit' | 'handle' | 'clear'>,
+    @Inject(ListenerHub) private readonly hub: Pick<ListenerHub, 'laneReady'>,
+    @Inject(MONITOR) private readonly monitor: Pick<StallMonitor, 'enter'>,
+    @Inject(LOGGER) private readonly logger: Pick<Logger, 'warn' | 'error'>,
   ) {}
 
   start(): void {
@@ -73,11 +74,15 @@ export class WarmQueue {
 
   /** Begins no lane any more and gives up the current ones at their next step. Resolves when it has. */
   async close(): Promise<void> {
-    this.closing = true;
+    this.closed.abort();
     for (const lane of this.current) lane.abort.abort();
     this.wake();
     await this.loop;
     await this.trial.closeShared();
+  }
+
+  private get closing(): boolean {
+    return this.closed.signal.aborted;
   }
 
   private async run(): Promise<void> {
@@ -86,7 +91,7 @@ export class WarmQueue {
         await this.life.settled();
         if (this.next() !== null) {
           await this.warmAll();
-          if (this.stumbled) await this.idle(BREATH_MS);
+          if (this.stumbled) await this.breathe();
           this.stumbled = false;
           continue;
         }
@@ -94,18 +99,25 @@ export class WarmQueue {
         await this.idle();
       } catch (thrown) {
         this.logger.error({ err: thrown }, 'the warm-up queue stumbled');
-        await this.idle(BREATH_MS);
+        await this.breathe();
       }
     }
   }
 
-  private async idle(mostMs = 60_000): Promise<void> {
-    const waitMs = this.life.up ? (this.registry.nextDelay(performance.now()) ?? mostMs) : mostMs;
+  /** The whole of it, whatever is due and whoever wakes the queue; only its end is not held up. */
+  private async breathe(): Promise<void> {
+    await delay(BREATH_MS, undefined, { signal: this.closed.signal }).catch(() => undefined);
+  }
+
+  private async idle(): Promise<void> {
+    // Closed since the loop looked last: nobody wakes it any more.
+    if (this.closing) return;
+    const waitMs = this.life.up ? (this.registry.nextDelay(performance.now()) ?? IDLE_MS) : IDLE_MS;
     const timer = new AbortController();
     const woken = new Promise<void>((resolve) => {
       this.wakeUp = resolve;
     });
-    await Promise.race([woken, delay(Math.max(1, Math.min(waitMs, mostMs)), undefined, timer).catch(() => undefined)]);
+    await Promise.race([woken, delay(Math.max(1, Math.min(waitMs, IDLE_MS)), undefined, timer).catch(() => undefined)]);
     timer.abort();
   }
 
@@ -125,6 +137,8 @@ export class WarmQueue {
       for (const attempt of group) await this.guarded(attempt, () => this.capture(attempt));
       this.captured += 1;
       proving = proving.then(() => this.proveGroup(group));
+      // A successor stands in the reserve of memory until its predecessor has left: others would be refused meanwhile.
+      if (group.some((attempt) => this.registry.servingAt(attempt.lane.place) !== null)) await proving;
     }
     await proving;
   }
@@ -200,12 +214,20 @@ export class WarmQueue {
       if (this.life.current !== life) throw runtimeEnded();
       await part();
     } catch (thrown) {
-      await this.failures.handle(lane, thrown, { life, where: attempt.where }).catch((error: unknown) => {
+      await this.failures.handle(lane, thrown, { life, where: attempt.where }).catch(async (error: unknown) => {
         this.logger.error({ err: error, lane: lane.id }, 'the warm-up queue stumbled');
         this.stumbled = true;
+        await this.setBack(lane);
       });
       this.end(attempt);
     }
+  }
+
+  /** What became of it could not be written: left in the midst of its steps, it would never be begun again. */
+  private async setBack(lane: Lane): Promise<void> {
+    if (lane.is('QUEUED') || !(isWarming(lane.state) || isServing(lane.state))) return;
+    lane.lost('what became of its warm-up could not be written');
+    await this.drain.release(lane);
   }
 
   private end(attempt: WarmAttempt): void {
