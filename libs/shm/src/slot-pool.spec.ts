@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { SlotRef } from '@warmlane/contracts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { mostSlots } from './most-slots.js';
 import { HEADER_BYTES, rootIn } from './slot-layout.js';
 import { SlotPool } from './slot-pool.js';
 import { SlotReader } from './slot-reader.js';
@@ -28,6 +29,18 @@ function taken(ref: SlotRef | null): SlotRef {
   if (ref === null) throw new Error('no slot');
   return ref;
 }
+
+describe('the number of slots', () => {
+  it.each([
+    ['Max open files            524288               524288               files', 4_096],
+    ['Max open files            1024                 4096                 files', 256],
+    ['Max open files            unlimited            unlimited            files', 4_096],
+  ])('%s: %d', (line, most) => {
+    expect(mostSlots(`Limit  Soft Limit  Hard Limit  Units\n${line}\nMax locked memory  8192  8192  bytes\n`)).toBe(
+      most,
+    );
+  });
+});
 
 describe('a pool of slots', () => {
   it('writes each file in full, readable by its user alone, and gives back what was written', async () => {
@@ -80,6 +93,24 @@ describe('a pool of slots', () => {
     reader.free(read);
     expect(taken(await pool.put(bytes(64 * KIB, 5), LONG_MS)).slot).toBe(read.slot);
     expect(errors).toEqual([]);
+    pool.close();
+  });
+
+  it('finds the one use that its reader is done with among hundreds, a few looks per tensor', () => {
+    const count = 600;
+    const pool = poolOf(count * (64 * KIB + HEADER_BYTES));
+    const reader = new SlotReader(dir);
+    const put = (): SlotRef | null => pool.putNow(bytes(64 * KIB, 1), LONG_MS);
+    const refs = Array.from({ length: count }, () => taken(put()));
+    expect(put()).toBeNull();
+    const read = taken(refs.at(-7) ?? null);
+    reader.free(read);
+    let tries = 1;
+    let found = put();
+    for (; found === null && tries < count; tries += 1) found = put();
+    expect(taken(found).slot).toBe(read.slot);
+    expect(tries).toBeLessThanOrEqual(Math.ceil(count / 16) + 1);
+    expect(pool.inUse).toBe(count);
     pool.close();
   });
 

@@ -2,6 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, constants, openSync, readSync, unlinkSync, write, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
 import type { SlotRef } from '@warmlane/contracts';
+import { mostSlots } from './most-slots.js';
+import { type Slot, SlotBook } from './slot-book.js';
 import { FREED_AT, HEADER_BYTES, headerOf, sizeClassOf, slotFile, TOKEN_BYTES } from './slot-layout.js';
 
 const writeAsync = promisify(write);
@@ -10,22 +12,14 @@ const writeAsync = promisify(write);
 const AT_ONCE_BYTES = 2 ** 20;
 /** A new slot is 10 times as slow. */
 const NEW_AT_ONCE_BYTES = 128 * 1024;
-/** More files than any load has tensors in flight; each costs a descriptor. */
-const MOST_SLOTS = 512;
+/**
+ * Uses whose marks are looked at where no slot is free. Looking at all of them took 2.3 ms with 443 in use, on the event loop
+ * and for each tensor that found no room; 16 take 0.08 ms, and the next tensor looks at the next ones.
+ */
+const LOOKS = 16;
 /** After the tmpfs was found full no new slot is tried for so long. */
 const FULL_MS = 5_000;
 const ZEROS = Buffer.alloc(2 ** 20);
-
-interface Slot {
-  readonly number: number;
-  readonly room: number;
-  readonly file: string;
-  readonly descriptor: number;
-  /** Null while it is free. */
-  use: { token: string; expiresAt: number } | null;
-  /** A pool thread writes it: its descriptor stays open until then. */
-  writing: boolean;
-}
 
 /** A slot with the use that begins. */
 interface Taken {
@@ -53,7 +47,9 @@ export interface SlotPoolOptions {
  */
 export class SlotPool {
   readonly #options: SlotPoolOptions;
-  readonly #slots = new Set<Slot>();
+  readonly #book = new SlotBook();
+  readonly #mostSlots = mostSlots();
+  readonly #mark = Buffer.alloc(TOKEN_BYTES);
   #next = 0;
   #fullUntil = 0;
   #closed = false;
@@ -64,16 +60,12 @@ export class SlotPool {
 
   /** Bytes of all slots, free ones included. */
   get bytes(): number {
-    let sum = 0;
-    for (const { room } of this.#slots) sum += HEADER_BYTES + room;
-    return sum;
+    return this.#book.bytes + this.#book.size * HEADER_BYTES;
   }
 
   /** Uses that are not over. */
   get inUse(): number {
-    let count = 0;
-    for (const { use } of this.#slots) if (use !== null) count += 1;
-    return count;
+    return this.#book.inUse;
   }
 
   /** Writes the bytes into a slot, large ones on a pool thread; null where there is no room. */
@@ -93,7 +85,7 @@ export class SlotPool {
       return null;
     } finally {
       slot.writing = false;
-      if (!this.#slots.has(slot)) closeSync(slot.descriptor);
+      if (!this.#book.has(slot)) closeSync(slot.descriptor);
     }
   }
 
@@ -117,15 +109,13 @@ export class SlotPool {
 
   /** The use is over: nobody reads it any more. Without effect where it was over. */
   free(ref: SlotRef): void {
-    for (const slot of this.#slots) {
-      if (slot.number === ref.slot && slot.use?.token === ref.token) slot.use = null;
-    }
+    this.#book.free(ref.slot, ref.token);
   }
 
   /** Closes and deletes all slots. */
   close(): void {
     this.#closed = true;
-    for (const slot of [...this.#slots]) this.#drop(slot);
+    for (const slot of this.#book.all()) this.#drop(slot);
   }
 
   #take(data: Uint8Array, ttlMs: number): Taken | null {
@@ -135,30 +125,32 @@ export class SlotPool {
     const slot = kept ?? this.#make(room);
     if (slot === null) return null;
     const token = randomBytes(TOKEN_BYTES);
-    const use = { token: token.toString('hex'), expiresAt: performance.now() + ttlMs };
+    const use = { token: token.toString('hex'), bytes: token, expiresAt: performance.now() + ttlMs };
     slot.use = use;
     const ref = { owner: this.#options.owner, slot: slot.number, token: use.token, bytes: data.byteLength };
     return { slot, ref, header: headerOf(token, data.byteLength), isNew: kept === null };
   }
 
   #freeSlot(room: number): Slot | null {
-    for (const slot of this.#slots) if (slot.room === room && slot.use === null) return slot;
+    const free = this.#book.take(room);
+    if (free !== null) return free;
     this.#reclaim();
-    for (const slot of this.#slots) if (slot.room === room && slot.use === null) return slot;
-    return null;
+    return this.#book.take(room);
   }
 
   /** Ends uses that their readers are done with, and those whose time is over. */
   #reclaim(): void {
     const now = performance.now();
-    const mark = Buffer.alloc(TOKEN_BYTES);
-    for (const slot of this.#slots) {
+    for (const slot of this.#book.look(LOOKS)) {
       if (slot.use === null || slot.writing) continue;
-      const marked =
-        readSync(slot.descriptor, mark, 0, TOKEN_BYTES, FREED_AT) === TOKEN_BYTES &&
-        mark.toString('hex') === slot.use.token;
-      if (marked || slot.use.expiresAt <= now) slot.use = null;
+      if (slot.use.expiresAt <= now || this.#isMarked(slot.descriptor, slot.use.bytes)) {
+        this.#book.free(slot.number, slot.use.token);
+      }
     }
+  }
+
+  #isMarked(descriptor: number, token: Buffer): boolean {
+    return readSync(descriptor, this.#mark, 0, TOKEN_BYTES, FREED_AT) === TOKEN_BYTES && this.#mark.equals(token);
   }
 
   #make(room: number): Slot | null {
@@ -166,10 +158,9 @@ export class SlotPool {
     const wanted = HEADER_BYTES + room;
     if (wanted > limitBytes || performance.now() < this.#fullUntil) return null;
     // Free slots of other sizes make room, the largest first.
-    const free = [...this.#slots].filter(({ use }) => use === null).sort((a, b) => a.room - b.room);
-    while (this.bytes + wanted > limitBytes || this.#slots.size >= MOST_SLOTS) {
-      const largest = free.pop();
-      if (largest === undefined) return null;
+    while (this.bytes + wanted > limitBytes || this.#book.size >= this.#mostSlots) {
+      const largest = this.#book.largestFree();
+      if (largest === null) return null;
       this.#drop(largest);
     }
     // A number is never used again: whoever maps a file that was deleted must not take another one for it.
@@ -178,7 +169,7 @@ export class SlotPool {
     try {
       const descriptor = openSync(file, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
       const slot: Slot = { number, room, file, descriptor, use: null, writing: false };
-      this.#slots.add(slot);
+      this.#book.add(slot);
       return slot;
     } catch (error) {
       onFull(error);
@@ -194,7 +185,7 @@ export class SlotPool {
   }
 
   #drop(slot: Slot): void {
-    if (!this.#slots.delete(slot)) return;
+    if (!this.#book.drop(slot)) return;
     try {
       unlinkSync(slot.file);
     } catch {
