@@ -236,6 +236,24 @@ describe('ReplyReader', () => {
     await reader.close();
   });
 
+  it('tells once of an answer that comes when nobody waits any more, or never comes', async () => {
+    const producer = newId();
+    const reader = new ReplyReader(fixture.redis, store(), producer);
+    const seen: [string, string | null][] = [];
+    const watch = (request: string, ttlMs = 60_000): void =>
+      reader.watchLate(request, ttlMs, (late) => void seen.push([request, late?.inline[0]?.toString('hex') ?? null]));
+    for (const request of ['late', 'never']) watch(request);
+    reader.neverComes('never');
+    reader.neverComes('never');
+    await answer('late', producer);
+    await expect.poll(() => seen.length).toBe(2);
+    expect(seen).toEqual([
+      ['never', null],
+      ['late', body('late').toString('hex')],
+    ]);
+    await reader.close();
+  });
+
   it('forgets who no longer waits, and closes twice', async () => {
     const reader = new ReplyReader(fixture.redis, store(), newId());
     const settle = vi.fn();

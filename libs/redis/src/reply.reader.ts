@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import type { Answer } from './answer.codec.js';
 import { duplicateRedis } from './client.js';
 import { keys } from './keys.js';
+import { LateAnswers, type OnLate } from './late-answers.js';
 import type { RedisLogger } from './logger.js';
 import type { ReplyStore } from './reply.store.js';
 
@@ -32,6 +33,7 @@ export class ReplyReader {
   readonly #connection: Redis;
   readonly #logger: RedisLogger | null;
   readonly #waiting = new Map<string, Waiting>();
+  readonly #late = new LateAnswers();
   #lastId = '0-0';
   #lastReadAt = performance.now();
   #closed = false;
@@ -86,6 +88,19 @@ export class ReplyReader {
     return this.#waiting.delete(request);
   }
 
+  /**
+   * Nobody waits for the request any more; `then` is called once if its answer comes after all within `ttlMs`: what the
+   * answer's tensors take can be given back.
+   */
+  watchLate(request: string, ttlMs: number, then: OnLate): void {
+    this.#late.add(request, ttlMs, then);
+  }
+
+  /** The request will not be answered: its job was taken out. Ends {@link watchLate} with null. */
+  neverComes(request: string): void {
+    this.#late.settle(request, null);
+  }
+
   /** Stops reading; requests that still wait get nothing. */
   async close(): Promise<void> {
     if (this.#closed) return this.#loop;
@@ -125,14 +140,18 @@ export class ReplyReader {
     const names: string[] = [];
     for (const [, name, field, value] of entries) {
       const request = name?.toString() ?? '';
-      if (!this.#waiting.has(request)) continue;
-      if (value !== undefined && field?.toString() === 'a') this.#hand(request, this.#store.decode(value, request));
+      const late = !this.#waiting.has(request);
+      if (late && !this.#late.has(request)) continue;
+      const answer = value !== undefined && field?.toString() === 'a' ? this.#store.decode(value, request) : null;
+      if (late) this.#late.settle(request, answer);
+      else if (answer !== null) this.#hand(request, answer);
       else names.push(request);
     }
     return names;
   }
 
   #onSweepTimer(): void {
+    this.#late.tidy();
     if (performance.now() - this.#lastReadAt > SILENT_MS) {
       this.#lastReadAt = performance.now();
       this.#connection.disconnect(true);

@@ -3,7 +3,7 @@ import { HeldSlot, HeldTensor, HostPeers, type SharedMemory } from '@warmlane/sh
 import type { Route } from './route-table.js';
 
 /** After its deadline a request's job may still be about to read its inputs. */
-const SLOT_MARGIN_MS = 10_000;
+export const SLOT_MARGIN_MS = 10_000;
 
 /** How a large tensor went. */
 export interface TensorWay {
@@ -41,6 +41,12 @@ export class SharedTensors {
 
   answered(head: AnswerHead): void {
     if (head.ok) this.#peers.answered(head.worker, head.proof);
+  }
+
+  /** Nobody will read this answer: its worker has the slots of its outputs back. */
+  discard(head: AnswerHead): void {
+    if (!head.ok) return;
+    for (const { slot } of head.outputs) if (slot !== undefined) this.memory.reader.free(slot);
   }
 
   /** A worker could not read a slot: it runs elsewhere, or the folder was deleted. */

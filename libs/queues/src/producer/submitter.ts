@@ -18,7 +18,7 @@ import type { Patience } from './patience.js';
 import type { Pending, PendingRequests } from './pending.js';
 import type { RouteChoice } from './route-choice.js';
 import type { Route } from './route-table.js';
-import type { SharedTensors, TensorWay } from './shared-tensors.js';
+import { type SharedTensors, SLOT_MARGIN_MS, type TensorWay } from './shared-tensors.js';
 import { checkSubmission, repeatOf, type Submission } from './submission.js';
 
 const JOB_NAME = 'infer';
@@ -123,11 +123,12 @@ export class Submitter {
     const leftMs = deadlineAt - now;
     const shared = submission.sharesMemory === true ? this.deps.shared : null;
     const stored = await this.#store(inputs, leftMs, shared?.reaches(route) === true ? shared : null);
+    const request = resume?.request ?? newId();
     let left = false;
     try {
       const data: ClassJob = {
         v: 1,
-        request: resume?.request ?? newId(),
+        request,
         producer: this.deps.producer,
         model: model.name,
         version: model.version,
@@ -144,18 +145,28 @@ export class Submitter {
         ...(typeof shared?.owner === 'string' ? { sharesMemory: shared.owner } : {}),
       };
       const answer = await this.#run(data, route, stored.writing, leftMs, submission);
-      // Without an answer the job may still read them: then they end by their time.
       shared?.free(stored.slots);
-      const { request } = data;
       const throughSlots = stored.slots.length > 0;
       return { request, model: model.name, version: model.version, shapeKey: key, answer, throughSlots, deadlineAt };
     } catch (error) {
       // A process that closes leaves its jobs to the workers, and the jobs need their inputs: those expire by themselves.
       left = error instanceof WarmlaneError && error.code === 'not-ready';
+      if (shared !== null && !left) this.#giveBackLater(request, shared, stored.slots, leftMs);
       throw error;
     } finally {
       if (stored.written.length > 0 && !left) this.deps.blobs.unlink(stored.written);
     }
+  }
+
+  /**
+   * A request ended without its answer, and its job may still read the inputs: their slots are free when it was taken out
+   * or is answered after all, else by their time. Requests that are shed would keep them from those that are not.
+   */
+  #giveBackLater(request: string, shared: SharedTensors, slots: readonly SlotRef[], leftMs: number): void {
+    this.deps.replies.watchLate(request, leftMs + SLOT_MARGIN_MS, (answer) => {
+      shared.free(slots);
+      if (answer !== null) shared.discard(answer.head);
+    });
   }
 
   /** Adds the request's one repeat to the model's cold queue. */
@@ -236,7 +247,12 @@ export class Submitter {
   #remove(pending: Pending): void {
     // A job that is locked stays: it runs already, and its answer finds nobody. One that Redis cannot remove now is
     // skipped by its worker, because its deadline has passed.
-    pending.queue.remove(pending.request).catch(() => undefined);
+    pending.queue.remove(pending.request).then(
+      (removed) => {
+        if (removed === 1 && !pending.repeated) this.deps.replies.neverComes(pending.request);
+      },
+      () => undefined,
+    );
     if (!pending.repeated) return;
     const { model, version } = pending.data;
     this.deps.queues
