@@ -76,7 +76,8 @@ describe('slots of shared memory', () => {
     expect(() => slots.open([first])).toThrow('no longer in shared memory');
     expect(slots.open([second])[0]?.data[999_999]).toBe(2);
     const small: NamedTensor = { ...spec, dims: [4], data: new Uint8Array(4) };
-    const [back, kept] = slots.toSlots([{ ...spec, data: opened?.data ?? new Uint8Array() }, small], true);
+    const outputs = [{ ...spec, data: opened?.data ?? new Uint8Array() }, small];
+    const [back, kept] = slots.handOut({ outputs, copyMs: 0, computeMs: 0 }, true).outputs;
     if (!(back instanceof SlotTensor)) throw new Error('not in a slot');
     expect(kept?.data.buffer).not.toBe(small.data.buffer);
     expect((await worker.reader.read(back.slot)).every((byte) => byte === 2)).toBe(true);

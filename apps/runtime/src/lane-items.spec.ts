@@ -55,6 +55,19 @@ describe('runItems', () => {
     expect(run.computeMs).toBe(2);
   });
 
+  it('gives the lane’s own bytes where that was asked for, copies of what does not lie in one piece or is cropped', () => {
+    const session = doubling([2, 2]);
+    const [first] = runItems(session, params([item([1, 2], [1, 2]), item([1, 2], [3, 4])], FIRST), true).items;
+    const along = runItems(doubling([2, 2]), params([item([2, 1], [1, 2]), item([2, 1], [3, 4])], SECOND), true);
+    expect(outputs(along.items).map(([, values]) => values)).toEqual([
+      [2, 4],
+      [6, 8],
+    ]);
+    expect(Array.from(first?.[0]?.data ?? [])).toEqual([2, 4]);
+    runItems(session, params([item([2, 2], [5, 6, 7, 8])], FIRST), true);
+    expect(Array.from(first?.[0]?.data ?? [])).toEqual([10, 12]);
+  });
+
   it('repeats the first item where the batch is not full: nothing of an earlier run is left', () => {
     const session = doubling([5, 1], 99);
     const run = runItems(session, params([item([2, 1], [1, 2]), item([1, 1], [3])], FIRST));

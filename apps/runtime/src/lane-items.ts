@@ -24,10 +24,13 @@ export type ItemSession = Pick<LaneSession, 'inputs' | 'inputView' | 'runInPlace
 /**
  * Several items in one run: their bytes go straight into the buffers that the run reads, padded there, and their outputs
  * are cut out of the buffers that it wrote. Throws `bad-request` for items that do not fit the lane.
+ *
+ * @param inPlace outputs that lie in one piece are the lane's own bytes, which the next run writes over
  */
 export function runItems(
   session: ItemSession,
   { items, axes, fill, outputs }: Pick<LaneItemsParams, 'items' | 'axes' | 'fill' | 'outputs'>,
+  inPlace = false,
 ): LaneItemsRun {
   const rows = rowsByItem(session.inputs, axes, items);
   const begun = performance.now();
@@ -38,7 +41,7 @@ export function runItems(
   const run = session.runInPlace(outputs);
   const read = performance.now();
   const size = axes === null ? 1 : batchOf(session.inputs, axes);
-  const cut = cutOutputs(run.outputs, axes, size, items, rows);
+  const cut = cutOutputs(run.outputs, axes, size, items, rows, inPlace);
   return {
     items: cut,
     copyMs: written - begun + run.copyMs + (performance.now() - read),
@@ -130,13 +133,14 @@ function checkPart(spec: TensorSpec, part: NamedTensor, whole: readonly number[]
   );
 }
 
-/** Copies of each item's part of each output. */
+/** Each item's part of each output. */
 function cutOutputs(
   outputs: readonly NamedTensor[],
   axes: BatchAxes | null,
   size: number,
   items: readonly LaneItem[],
   rows: readonly number[],
+  inPlace: boolean,
 ): NamedTensor[][] {
   const cut: NamedTensor[][] = items.map(() => []);
   for (const output of outputs) {
@@ -152,24 +156,25 @@ function cutOutputs(
     let place = 0;
     items.forEach((item, at) => {
       const count = (rows[at] ?? 0) * perRow;
-      cut[at]?.push(cutItem(output, axis, place, count, item.crops));
+      cut[at]?.push(cutItem(output, axis, place, count, item.crops, inPlace));
       place += count;
     });
   }
   return cut;
 }
 
-/** Never a view: the next run writes over the lane's own bytes. */
+/** A view only where it was asked for: the next run writes over the lane's own bytes. */
 function cutItem(
   output: NamedTensor,
   axis: number | undefined,
   place: number,
   count: number,
   crops: readonly Crop[],
+  inPlace: boolean,
 ): NamedTensor {
   const part = axis === undefined ? output : sliceAxis(output, axis, place, count);
   const dims = croppedDims(output.name, part.dims, crops);
   if (!sameDims(dims, part.dims)) return cropTensor(part, dims);
   const owned = part.data.buffer !== output.data.buffer;
-  return owned ? part : { ...part, data: new Uint8Array(part.data) };
+  return owned || inPlace ? part : { ...part, data: new Uint8Array(part.data) };
 }

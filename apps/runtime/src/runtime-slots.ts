@@ -1,4 +1,4 @@
-import type { LaneRun, NamedTensor } from '@warmlane/contracts';
+import type { LaneItemsRun, LaneRun, NamedTensor } from '@warmlane/contracts';
 import { revive, SHARERS_PER_DEVICE, SharedMemory, SlotTensor } from '@warmlane/shm';
 import { SlotMaps } from './slot-maps.js';
 
@@ -51,12 +51,19 @@ export class RuntimeSlots {
   /** A run's result with its large outputs in slots; `borrowed` ones that stay are copied. */
   handOut(run: LaneRun, borrowed: boolean): LaneRun {
     const start = performance.now();
-    const outputs = this.toSlots(run.outputs, borrowed);
+    const outputs = this.#toSlots(run.outputs, borrowed);
     return { ...run, outputs, copyMs: run.copyMs + performance.now() - start };
   }
 
+  /** The same of items that ran together; all are borrowed. */
+  handOutItems(run: LaneItemsRun): LaneItemsRun {
+    const start = performance.now();
+    const items = run.items.map((outputs) => this.#toSlots(outputs, true));
+    return { ...run, items, copyMs: run.copyMs + performance.now() - start };
+  }
+
   /** @param borrowed their bytes are the lane's own, which the next run writes over */
-  toSlots(outputs: readonly NamedTensor[], borrowed: boolean): NamedTensor[] {
+  #toSlots(outputs: readonly NamedTensor[], borrowed: boolean): NamedTensor[] {
     return outputs.map((output) => {
       const slot = this.#memory?.putNow(output.data, OUTPUT_TTL_MS) ?? null;
       if (slot !== null && this.#memory !== null) return new SlotTensor(output, slot, this.#memory.reader);
