@@ -1,17 +1,19 @@
-import { closeSync, constants, openSync, read, readSync } from 'node:fs';
+import { closeSync, constants, openSync, read, readSync, readvSync } from 'node:fs';
 import { promisify } from 'node:util';
 import type { DType, NamedTensor, SlotRef, TensorSpec } from '@warmlane/contracts';
-import { emptyHeader, HEADER_BYTES, isUseOf, slotGone } from './slot-layout.js';
+import { emptyHeader, HEADER_BYTES, isUseOf, markFreed, slotGone } from './slot-layout.js';
 import type { SlotReader } from './slot-reader.js';
 
 const readAsync = promisify(read);
+
+/** One for all: it is looked at before anything else runs. */
+const header = emptyHeader();
 
 /**
  * A slot of another process that stays open until {@link free}: its bytes can be read piece by piece, also when the other
  * process has died meanwhile. Every read says `tensor-gone` where the slot was used again before it was over.
  */
 export class HeldSlot {
-  readonly #reader: SlotReader;
   readonly #descriptor: number;
   #open = true;
 
@@ -20,9 +22,8 @@ export class HeldSlot {
     readonly ref: SlotRef,
     reader: SlotReader,
   ) {
-    this.#reader = reader;
     try {
-      this.#descriptor = openSync(reader.fileOf(ref), constants.O_RDONLY | constants.O_NOFOLLOW);
+      this.#descriptor = openSync(reader.fileOf(ref), constants.O_RDWR | constants.O_NOFOLLOW);
     } catch (error) {
       throw slotGone(ref, error);
     }
@@ -34,14 +35,12 @@ export class HeldSlot {
     }
   }
 
-  /** Fills the target with the tensor's bytes from `at` on, on this thread. Throws `tensor-gone`. */
-  readInto(target: Uint8Array, at: number): void {
-    if (!this.#open || at + target.byteLength > this.ref.bytes) throw slotGone(this.ref);
-    for (let done = 0; done < target.byteLength; ) {
-      const got = readSync(this.#descriptor, target, done, target.byteLength - done, HEADER_BYTES + at + done);
-      if (got === 0) throw slotGone(this.ref);
-      done += got;
-    }
+  /** Fills the targets one after the other with the tensor's bytes from `at` on, on this thread. Throws `tensor-gone`. */
+  readInto(targets: readonly Uint8Array[], at: number): void {
+    const bytes = targets.reduce((sum, target) => sum + target.byteLength, 0);
+    if (!this.#open || at + bytes > this.ref.bytes) throw slotGone(this.ref);
+    // A file is read in full but at its end, which is behind the bytes of every slot that is whole.
+    if (readvSync(this.#descriptor, targets, HEADER_BYTES + at) !== bytes) throw slotGone(this.ref);
     this.#check();
   }
 
@@ -68,12 +67,14 @@ export class HeldSlot {
   free(): void {
     if (!this.#open) return;
     this.#open = false;
-    closeSync(this.#descriptor);
-    this.#reader.free(this.ref);
+    try {
+      markFreed(this.#descriptor, this.ref);
+    } finally {
+      closeSync(this.#descriptor);
+    }
   }
 
   #check(): void {
-    const header = emptyHeader();
     readSync(this.#descriptor, header, 0, header.byteLength, 0);
     if (!isUseOf(header, this.ref)) throw slotGone(this.ref);
   }
@@ -97,7 +98,7 @@ export class HeldTensor implements NamedTensor {
   /** A copy, read on this thread. Throws `tensor-gone`. */
   get data(): Uint8Array {
     const data = Buffer.allocUnsafeSlow(this.held.ref.bytes);
-    this.held.readInto(data, 0);
+    this.held.readInto([data], 0);
     return data;
   }
 }

@@ -1,3 +1,4 @@
+import { writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { SLOT_LEAST_BYTES, type SlotRef, WarmlaneError } from '@warmlane/contracts';
 
@@ -31,6 +32,11 @@ export function isUseOf(header: Buffer, ref: SlotRef): boolean {
     header.toString('hex', 0, TOKEN_BYTES) === ref.token &&
     header.readBigUInt64LE(LENGTH_AT) === BigInt(ref.bytes)
   );
+}
+
+/** The owner's sign that nobody reads this use any more. It holds the token: it cannot end a later use. */
+export function markFreed(descriptor: number, ref: SlotRef): void {
+  writeSync(descriptor, Buffer.from(ref.token, 'hex'), 0, TOKEN_BYTES, FREED_AT);
 }
 
 export function emptyHeader(): Buffer {

@@ -1,7 +1,7 @@
-import { closeSync, constants, openSync, read, readSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, read, readSync } from 'node:fs';
 import { promisify } from 'node:util';
 import type { SlotRef } from '@warmlane/contracts';
-import { emptyHeader, FREED_AT, HEADER_BYTES, isUseOf, rootIn, slotFile, slotGone } from './slot-layout.js';
+import { emptyHeader, HEADER_BYTES, isUseOf, markFreed, rootIn, slotFile, slotGone } from './slot-layout.js';
 
 const readAsync = promisify(read);
 const AT_ONCE_BYTES = 256 * 1024;
@@ -62,10 +62,7 @@ export class SlotReader {
   /** Tells the owner that nobody reads this use any more. Without effect where the slot was used again, or is gone. */
   free(ref: SlotRef): void {
     try {
-      // The mark holds the token: it cannot free a later use.
-      this.#open(ref, constants.O_WRONLY, (descriptor) =>
-        writeSync(descriptor, Buffer.from(ref.token, 'hex'), 0, undefined, FREED_AT),
-      );
+      this.#open(ref, constants.O_WRONLY, (descriptor) => markFreed(descriptor, ref));
     } catch {
       // The use ends by its time.
     }

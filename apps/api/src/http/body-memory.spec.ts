@@ -9,11 +9,23 @@ describe('BodyMemory', () => {
     const first = memory.take(3 * MIB + 5);
     expect(first.byteLength).toBe(3 * MIB + 5);
     memory.give(first);
-    expect(memory.spareBytes).toBe(4 * MIB);
+    expect(memory.spareBytes).toBe(3 * MIB + 64 * 1024);
     expect(memory.take(MIB).buffer).not.toBe(first.buffer);
     const second = memory.take(2 * MIB + 1);
     expect([second.buffer, second.byteLength]).toEqual([first.buffer, 2 * MIB + 1]);
     expect(memory.take(3 * MIB).buffer).not.toBe(first.buffer);
+  });
+
+  it('keeps nothing that it did not give, and nothing twice', () => {
+    const memory = new BodyMemory();
+    memory.give(Buffer.allocUnsafeSlow(MIB));
+    expect(memory.spareBytes).toBe(0);
+    const body = memory.take(100_000);
+    memory.give(body);
+    memory.give(body);
+    expect(memory.spareBytes).toBe(2 * 64 * 1024);
+    expect(memory.take(120_000).buffer).toBe(body.buffer);
+    expect(memory.take(120_000).buffer).not.toBe(body.buffer);
   });
 
   it('keeps no small bodies, none that moved to a thread, and 64 MiB at most', () => {
