@@ -76,11 +76,39 @@ describe('ClassLimits', () => {
     expect(queue.looks).toHaveLength(1);
   });
 
-  it('keeps nothing of a class that nobody uses, and of a full one until it has room', async () => {
+  it('looks no oftener where one request follows the other', async () => {
+    const { clock, limits: own, queue } = limits(100);
+    for (let n = 0; n < 20; n += 1) {
+      own.admit(queue, 1)();
+      await queue.answer(0);
+    }
+    expect(queue.looks).toHaveLength(0);
+    clock.now += 499;
+    own.admit(queue, 1);
+    expect(queue.looks).toHaveLength(0);
+    clock.now += 1;
+    own.admit(queue, 1);
+    expect(queue.looks).toHaveLength(1);
+  });
+
+  it('forgets classes that nobody uses any more as others come', async () => {
     const { clock, limits: own, queue } = limits(2);
-    own.admit(queue, 1)();
+    const named = (n: number) => ({ name: `run.echo.1.${n}`, getJobCountByTypes: () => Promise.resolve(0) });
+    own.admit(queue, 1);
+    for (let n = 0; n < 1_000; n += 1) {
+      clock.now += 10;
+      own.admit(named(n), 1)();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    // Those of the last 500 ms, the one in use, and as many again that are yet to leave.
+    expect(own.size).toBeLessThanOrEqual(110);
     await queue.answer(0);
-    expect(own.size).toBe(0);
+    expect(codeOf(() => own.admit(queue, 1))).toBe('taken');
+    expect(codeOf(() => own.admit(queue, 1))).toBe('overloaded');
+  });
+
+  it('keeps a full class until it has room', async () => {
+    const { clock, limits: own, queue } = limits(2);
     const release = own.admit(queue, 1);
     await queue.answer(2);
     release();
@@ -88,7 +116,9 @@ describe('ClassLimits', () => {
     clock.now += 60;
     expect(codeOf(() => own.admit(queue, 1))).toBe('overloaded');
     await queue.answer(0);
-    expect(own.size).toBe(0);
+    clock.now += 500;
+    own.admit({ name: 'another', getJobCountByTypes: () => Promise.resolve(0) }, 1);
+    expect(own.size).toBe(1);
   });
 
   it('goes on where a look fails', async () => {

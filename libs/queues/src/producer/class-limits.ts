@@ -30,6 +30,8 @@ interface Load {
 
 /** Own adds are counted exactly; those of other producers are seen with the next look. */
 const LOOK_EVERY_MS = 500;
+/** Two leave for one that comes. */
+const TIDIED_AT_ONCE = 2;
 /** Past half of the limit the looks come closer, so that a queue that drains is used again at once. */
 const LOOK_EVERY_NEAR_MS = 50;
 
@@ -76,14 +78,31 @@ export class ClassLimits {
   #of(name: string): Load {
     const known = this.#loads.get(name);
     if (known !== undefined) return known;
+    this.#tidy();
     const fresh = { open: 0, bytes: 0, waiting: 0, added: 0, lookedAt: Number.NEGATIVE_INFINITY, looking: false };
     this.#loads.set(name, fresh);
     return fresh;
   }
 
-  /** There are as many classes as shapes: one that nobody uses is not kept. */
+  /** There are as many classes as shapes: one that nobody uses is kept no longer than what its last look says. */
   #forget(name: string, load: Load): void {
-    if (load.open === 0 && !load.looking && load.waiting < this.limit.jobs) this.#loads.delete(name);
+    if (this.#isIdle(load)) this.#loads.delete(name);
+  }
+
+  #isIdle(load: Load): boolean {
+    if (load.open > 0 || load.looking || load.waiting >= this.limit.jobs) return false;
+    return this.now() - load.lookedAt >= LOOK_EVERY_MS;
+  }
+
+  /** For each class that comes the oldest ones are looked at: those in use stay, at the end. */
+  #tidy(): void {
+    let left = TIDIED_AT_ONCE;
+    for (const [name, load] of this.#loads) {
+      if (left === 0) return;
+      left -= 1;
+      this.#loads.delete(name);
+      if (!this.#isIdle(load)) this.#loads.set(name, load);
+    }
   }
 
   #look(queue: CountedQueue, load: Load, waiting: number): void {
