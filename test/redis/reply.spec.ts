@@ -137,6 +137,29 @@ describe('ReplyReader', () => {
     await reader.close();
   });
 
+  it('gives everything else a turn between the answers of one read', async () => {
+    const producer = newId();
+    const requests = Array.from({ length: 200 }, () => newId());
+    // All are there before the first read.
+    for (const request of requests) await answer(request, producer);
+    const reader = new ReplyReader(fixture.redis, store(), producer, undefined, { sweepEveryMs: 3_600_000 });
+    let turns = 0;
+    let done = false;
+    const turn = (): void => {
+      turns += 1;
+      if (!done) setImmediate(turn);
+    };
+    const handed: number[] = [];
+    const waiting = requests.map((request) => wait(reader, request).then(() => void handed.push(turns)));
+    setImmediate(turn);
+    await Promise.all(waiting);
+    done = true;
+    const perTurn = new Map<number, number>();
+    for (const at of handed) perTurn.set(at, (perTurn.get(at) ?? 0) + 1);
+    expect(Math.max(...perTurn.values())).toBeLessThanOrEqual(16);
+    await reader.close();
+  });
+
   it('passes over an answer that is not of its form: its request fails, the others get theirs, and it is logged', async () => {
     const producer = newId();
     const warn = vi.fn();
