@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { checkRedis, createRedis, type Notice, Notices, Outage, RedisClock, redactUrl } from '@warmlane/redis';
 import { startRedis } from '@warmlane/testing';
 import { describe, expect, it, vi } from 'vitest';
@@ -32,6 +33,26 @@ describe('createRedis', () => {
     redis.disconnect();
     await vi.waitFor(() => expect(outage.connected).toBe(false));
     expect(log.warn).toHaveBeenCalledTimes(1);
+  });
+
+  it('sends what one turn asks for in one write, in its order, also on a new connection', async () => {
+    const redis = fixture.connect('turns');
+    await redis.ping();
+    for (const reconnect of [false, true]) {
+      if (reconnect) {
+        const ready = once(redis, 'ready');
+        redis.disconnect(true);
+        await ready;
+      }
+      const writes = vi.spyOn(redis.stream, 'uncork');
+      const values = await Promise.all([
+        ...Array.from({ length: 20 }, () => redis.incr('turn')),
+        Promise.resolve().then(() => redis.incr('turn')),
+      ]);
+      expect(values).toEqual(Array.from({ length: 21 }, (_, n) => n + 1));
+      expect(writes).toHaveBeenCalledTimes(1);
+      await redis.del('turn');
+    }
   });
 
   it('says once that a Redis is away which was never there', async () => {

@@ -2,6 +2,7 @@ import { WarmlaneError } from '@warmlane/contracts';
 import { Redis } from 'ioredis';
 import { PREFIX } from './keys.js';
 import type { RedisLogger } from './logger.js';
+import { writeOncePerTurn } from './one-write-per-turn.js';
 import { Outage } from './outage.js';
 
 export interface CreateRedisOptions {
@@ -25,6 +26,7 @@ export function createRedis(url: string, options: CreateRedisOptions): Redis {
     retryStrategy: (times: number) => Math.min(50 * 2 ** Math.min(times - 1, 5), 1_000),
   });
   redis.setMaxListeners(0);
+  writeOncePerTurn(redis);
   Outage.of(redis, options.name, options.logger ?? null);
   return redis;
 }
