@@ -97,7 +97,7 @@ export function withSize(dims: readonly number[], axis: number, size: number): n
  * axis is the first whose size is not 1), else a copy.
  */
 export function sliceAxis<T extends NamedTensor>(tensor: T, axis: number, from: number, count: number): NamedTensor {
-  const { name, dtype, dims, data } = tensor;
+  const { name, dtype, dims } = tensor;
   const whole = dims[axis] ?? 0;
   if (from === 0 && count === whole) return tensor;
   if (from < 0 || from + count > whole) {
@@ -106,6 +106,7 @@ export function sliceAxis<T extends NamedTensor>(tensor: T, axis: number, from: 
       `'${name}' has ${whole} places on axis ${axis}, not ${from} to ${from + count}`,
     );
   }
+  const { data } = tensor;
   const bytes = boxElementBytes(tensor, `'${name}'`);
   const sliced = withSize(dims, axis, count);
   if (dims.slice(0, axis).every((dim) => dim === 1)) {
