@@ -28,8 +28,8 @@ describe('slots of shared memory', () => {
     expect(code, stderr).toBe(0);
     const found: unknown = JSON.parse(stdout);
     expect(found).toEqual({
-      // Slots of 16 MiB: three fit, the fourth is taken back.
-      whole: [true, true, true, false, false],
+      // Slots of 12 MiB: five fit, the sixth is taken back.
+      whole: [true, true, true, true, true, false, false],
       now: false,
       // A quarter of it holds three slots of 4 MiB with their headers.
       fitting: [true, true, true, false, false],

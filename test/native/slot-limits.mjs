@@ -11,7 +11,7 @@ const tensor = (value, bytes) => Buffer.alloc(bytes, value);
 
 const greedy = new SharedMemory({ dir, limitBytes: 2 ** 30, log });
 const refs = [];
-for (let value = 1; value <= 5; value += 1) refs.push(await greedy.put(tensor(value, 10_000_000), LONG_MS));
+for (let value = 1; value <= 7; value += 1) refs.push(await greedy.put(tensor(value, 10_000_000), LONG_MS));
 const whole = refs.map((ref, at) => ref !== null && greedy.reader.readNow(ref).equals(tensor(at + 1, 10_000_000)));
 const now = greedy.putNow(tensor(9, 10_000_000), LONG_MS) !== null;
 greedy.close();

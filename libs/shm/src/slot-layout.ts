@@ -43,10 +43,13 @@ export function emptyHeader(): Buffer {
   return Buffer.alloc(USED_HEADER_BYTES);
 }
 
-/** Room of the slot that takes so many bytes: powers of two from 64 KiB. */
+/** Room of the slot that takes so many bytes: powers of two from 64 KiB, and the steps half-way between them. */
 export function sizeClassOf(bytes: number): number {
   let size = SLOT_LEAST_BYTES;
-  while (size < bytes) size *= 2;
+  while (size < bytes) {
+    if (size * 1.5 >= bytes) return size * 1.5;
+    size *= 2;
+  }
   return size;
 }
 
