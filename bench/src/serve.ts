@@ -1,21 +1,23 @@
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { nvidiaDriverVersion } from '@warmlane/ort';
-import { HttpLines } from './support/http-lines.js';
-import { closedLoop, summarize } from './support/load.js';
-import { type OpenRun, openLoop, openRow, together } from './support/open-loop.js';
+import { ChildPool } from './support/child-pool.js';
+import { summarize } from './support/load.js';
+import { MoreApis } from './support/more-apis.js';
+import { type OpenRun, openRow, together } from './support/open-loop.js';
+import { cpuSeconds } from './support/process-times.js';
 import { CHECKSUM, lineOf, recModel, shapeKeyOf } from './support/rec-model.js';
 import { BenchFolder } from './support/repository.js';
 import { median, percentile, type Row, round, writeResult } from './support/result.js';
+import type { HttpResult, HttpTask } from './support/serve-http-client.js';
 import type { ProducerResult, ProducerTask } from './support/serve-producer.js';
 import { System, startRedis } from './support/system.js';
 
 /**
- * `./warmlane bench serve [--device cpu] [--seconds 6] [--rounds 3] [--widths 160,320] [--sizes 1,2,4,8]`: one model three
+ * `./warmlane bench serve [--device cpu] [--seconds 6] [--rounds 3] [--widths 160,320] [--sizes 1,2,4,8] [--apis 1]`: one model three
  * times, with batch lanes, with lanes of batch 1 and without lanes, under the same load turn by turn. At the worker (queue
- * in, checksum out) for lines of the first width, and over HTTP with whole answers and mixed widths at several rates.
+ * in, checksum out) for lines of the first width, and over HTTP with whole answers and mixed widths at several rates, for each
+ * number of API processes.
  */
 const { values } = parseArgs({
   options: {
@@ -24,6 +26,8 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '3' },
     widths: { type: 'string', default: '160,320' },
     sizes: { type: 'string', default: '1,2,4,8' },
+    // Where there are cores for them beside Redis, worker, runtime and clients.
+    apis: { type: 'string', default: availableParallelism() >= 16 ? '1,4' : '1' },
   },
 });
 const MEASURE_MS = Number(values.seconds) * 1_000;
@@ -31,49 +35,18 @@ const WARM_MS = 1_500;
 const ROUNDS = Number(values.rounds);
 const WIDTHS = values.widths.split(',').map(Number);
 const SIZES = values.sizes.split(',').map(Number);
+const APIS = values.apis.split(',').map(Number);
 const LANES = { rec: 'batches', 'rec-1': 'batch 1', 'rec-cold': 'none' } as const;
 type Model = keyof typeof LANES;
 const MODELS: Model[] = ['rec', 'rec-1', 'rec-cold'];
-/** Shares of what the batch lanes do at most. */
+/** Shares of what the batch lanes do at most over HTTP. */
 const RATES = [0.3, 0.5, 0.7, 0.9, 1.2];
 const DEADLINE_MS = 2_000;
 const READY_MS = 600_000;
+/** Title of the API's process. */
+const API = 'warmlane api';
 /** So many requests wait that every batch is full. */
 const IN_FLIGHT = 8 * Math.max(...SIZES);
-
-/** Producers of their own where there are cores for them. */
-class Producers implements AsyncDisposable {
-  private constructor(private readonly all: readonly ChildProcess[]) {}
-
-  static async start(redis: string): Promise<Producers> {
-    const count = availableParallelism() >= 8 ? 4 : 1;
-    const program = new URL('./support/serve-producer.js', import.meta.url);
-    const all = Array.from({ length: count }, () => fork(program, [redis]));
-    await Promise.all(all.map((one) => once(one, 'message')));
-    return new Producers(all);
-  }
-
-  get count(): number {
-    return this.all.length;
-  }
-
-  async run(task: (at: number) => ProducerTask): Promise<ProducerResult[]> {
-    return Promise.all(
-      this.all.map(async (one, at) => {
-        const answer = once(one, 'message');
-        one.send(task(at));
-        const [result] = (await answer) as [ProducerResult];
-        if (result.kind === 'failed') throw new Error(result.why);
-        return result;
-      }),
-    );
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const one of this.all) one.disconnect();
-    await Promise.all(this.all.filter((one) => one.exitCode === null).map((one) => once(one, 'exit')));
-  }
-}
 
 interface WorkerView {
   device: string;
@@ -123,7 +96,7 @@ const rows: Row[] = [];
 
 // ---- at the worker ----------------------------------------------------------------------------------------------------
 
-await using producers = await Producers.start(server.url);
+await using producers = await ChildPool.start<ProducerTask, ProducerResult>('serve-producer.js', [server.url]);
 const task = { width: WIDTH, checksum, warmMs: WARM_MS, measureMs: MEASURE_MS };
 const saturated = new Map<Model, number[]>(MODELS.map((model) => [model, []]));
 for (let turn = 0; turn < ROUNDS; turn += 1) {
@@ -165,21 +138,57 @@ const p99OverP50 = at70.map(({ outcomes }) => {
 
 // ---- over HTTP --------------------------------------------------------------------------------------------------------
 
-const lines = new HttpLines(system.url, WIDTHS, DEADLINE_MS);
-let sent = 0;
-const most = await closedLoop(IN_FLIGHT, WARM_MS, MEASURE_MS, async () => {
-  sent += 1;
-  await lines.send('rec', sent);
-});
-rows.push({ ...summarize(`over HTTP: saturated, widths ${WIDTHS.join(' and ')}`, [most]), lanes: LANES.rec });
-for (const rate of RATES) {
-  for (const model of MODELS) {
-    const load = { warmMs: WARM_MS, measureMs: MEASURE_MS, seed: 7 };
-    const run = await openLoop(rate * most.perSecond, load, (n) => lines.send(model, n));
-    rows.push({ ...openRow(`over HTTP: ${rate * 100} %`, LANES[model], run), apiProcesses: 1 });
+for (const apiProcesses of APIS) {
+  await using more = await MoreApis.start(apiProcesses - 1, server.url);
+  const urls = [system.url, ...more.urls].join(',');
+  await using clients = await ChildPool.start<HttpTask, HttpResult>('serve-http-client.js', [
+    urls,
+    WIDTHS.join(','),
+    String(DEADLINE_MS),
+  ]);
+  const load = { warmMs: WARM_MS, measureMs: MEASURE_MS };
+  const inFlight = Math.ceil((IN_FLIGHT * apiProcesses) / clients.count);
+  let most = 0;
+  for (const model of ['rec', 'rec-1'] as const) {
+    const results = await clients.run(() => ({ ...load, kind: 'closed', model, inFlight }));
+    const closed = results.flatMap((result) => (result.kind === 'closed' ? [result] : []));
+    const run = {
+      inFlight: inFlight * clients.count,
+      latencies: closed.flatMap((result) => result.run.latencies),
+      perSecond: closed.reduce((sum, result) => sum + result.run.perSecond, 0),
+    };
+    if (model === 'rec') most = run.perSecond;
+    rows.push({
+      ...summarize(`over HTTP: saturated, widths ${WIDTHS.join(' and ')}`, [run]),
+      lanes: LANES[model],
+      gbPerSecond: round((closed.reduce((sum, { bytes }) => sum + bytes, 0) / MEASURE_MS) * 1e-6, 4),
+      apiProcesses,
+    });
+  }
+  for (const [turn, rate] of RATES.entries()) {
+    // Each goes first in its turn: what one leaves behind is not always the next one's.
+    for (const model of [...MODELS.slice(turn % MODELS.length), ...MODELS.slice(0, turn % MODELS.length)]) {
+      const before = await cpuSeconds(system.pid);
+      const begun = performance.now();
+      const results = await clients.run((at) => ({
+        ...load,
+        kind: 'open',
+        model,
+        perSecond: (rate * most) / clients.count,
+        seed: 7 + at,
+      }));
+      const seconds = (performance.now() - begun) / 1_000;
+      const run = together(results.flatMap((result) => (result.kind === 'open' ? [result.run] : [])));
+      const after = await cpuSeconds(system.pid);
+      rows.push({
+        ...openRow(`over HTTP: ${rate * 100} %`, LANES[model], run),
+        apiProcesses,
+        // Of the API that `serve` started, of all its requests, those to warm up among them.
+        apiCores: round(((after.get(API) ?? 0) - (before.get(API) ?? 0)) / seconds),
+      });
+    }
   }
 }
-await lines.close();
 
 await writeResult(
   {

@@ -2,6 +2,7 @@ import { WarmlaneError } from '@warmlane/contracts';
 import { Producer } from '@warmlane/queues';
 import { createRedis } from '@warmlane/redis';
 import { SharedMemory } from '@warmlane/shm';
+import { serveTasks } from './child-pool.js';
 import { closedLoop, type LoadRun } from './load.js';
 import { type OpenRun, type Outcome, openLoop } from './open-loop.js';
 import { CHECKSUM, lineOf } from './rec-model.js';
@@ -66,17 +67,7 @@ async function main(): Promise<void> {
     };
     return { kind: 'closed', run: await closedLoop(task.inFlight, warmMs, measureMs, send) };
   };
-  process.on('message', (task: ProducerTask) => {
-    run(task).then(
-      (result) => process.send?.(result),
-      (error: unknown) => process.send?.({ kind: 'failed', why: String(error) }),
-    );
-  });
-  process.on('disconnect', () => {
-    memory.close();
-    process.exit(0);
-  });
-  process.send?.('ready');
+  serveTasks(run, () => memory.close());
 }
 
 await main();
