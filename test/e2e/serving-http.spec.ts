@@ -44,8 +44,8 @@ describe('API, queue, worker and runtime together', () => {
 
   it('says that no worker is there yet, and serves once one has registered the model', async () => {
     const early = await addOne(1);
-    expect([early.status, early.headers['warmlane-error']]).toEqual([404, 'unknown-model']);
-    expect(String(json(early).error)).toMatch(/^unknown model 'add': no worker ever registered it\. GET \/v1\/models/);
+    expect([early.status, early.headers['warmlane-error']]).toEqual([503, 'not-ready']);
+    expect(Number(early.headers['retry-after'])).toBeGreaterThan(0);
     const load = await loading('add');
     expect([load.status, load.headers['warmlane-error']]).toEqual([503, 'not-ready']);
     expect(String(json(load).error)).toMatch(/^no live worker is there to load model 'add'\. Start a worker/);
