@@ -43,8 +43,9 @@ const MODELS: Model[] = ['rec', 'rec-1', 'rec-cold'];
 const RATES = [0.3, 0.5, 0.7, 0.9, 1.2];
 const DEADLINE_MS = 2_000;
 const READY_MS = 600_000;
-/** Title of the API's process. */
+/** Titles of processes. */
 const API = 'warmlane api';
+const WORKER = 'warmlane worker';
 /** So many requests wait that every batch is full. */
 const IN_FLIGHT = 8 * Math.max(...SIZES);
 
@@ -99,10 +100,15 @@ const rows: Row[] = [];
 await using producers = await ChildPool.start<ProducerTask, ProducerResult>('serve-producer.js', [server.url]);
 const task = { width: WIDTH, checksum, warmMs: WARM_MS, measureMs: MEASURE_MS };
 const saturated = new Map<Model, number[]>(MODELS.map((model) => [model, []]));
+const workerCores = new Map<Model, number[]>(MODELS.map((model) => [model, []]));
 for (let turn = 0; turn < ROUNDS; turn += 1) {
   for (const model of MODELS) {
     const inFlight = Math.max(1, Math.round((model === 'rec-cold' ? 8 : IN_FLIGHT) / producers.count));
+    const before = (await cpuSeconds(system.pid)).get(WORKER) ?? 0;
+    const begun = performance.now();
     const results = await producers.run(() => ({ ...task, kind: 'closed', model, inFlight }));
+    const seconds = (performance.now() - begun) / 1_000;
+    workerCores.get(model)?.push((((await cpuSeconds(system.pid)).get(WORKER) ?? 0) - before) / seconds);
     const sum = results.reduce((all, result) => all + (result.kind === 'closed' ? result.run.perSecond : 0), 0);
     saturated.get(model)?.push(sum);
   }
@@ -115,6 +121,8 @@ for (const model of MODELS) {
     inFlight: model === 'rec-cold' ? 8 : IN_FLIGHT,
     runs: ROUNDS,
     perSecond: round(saturation(model), 1),
+    // One loop takes every request in and gives every answer out: at 1 it is what bounds the rest.
+    workerCores: round(median(workerCores.get(model) ?? [])),
   });
 }
 const at70: OpenRun[] = [];
