@@ -34,7 +34,7 @@ export class LaneDrain {
   async drain(lane: Lane, trigger: LaneTrigger, reason: string, limitMs: number = LEAVE_MS): Promise<void> {
     if (!isServing(lane.state)) return;
     const ready = lane.toReady();
-    await this.ignoreStale(this.records.move(lane, 'DRAINING', { trigger, reason }));
+    await this.write(this.records.move(lane, 'DRAINING', { trigger, reason }), lane);
     await Promise.race([this.hub.laneLeaving(ready), delay(limitMs, undefined, { ref: false })]);
     await this.release(lane);
     await this.forget(lane, trigger, reason);
@@ -60,12 +60,11 @@ export class LaneDrain {
     this.memory.budget.release(lane.id, before === null || after === null ? null : after - before);
   }
 
-  /** EVICTED, and out of this worker's memory. In the epoch that is current by now. */
+  /** EVICTED, and out of this worker's memory once that is written. In the epoch that is current by now. */
   async forget(lane: Lane, trigger: LaneTrigger, reason: string): Promise<void> {
     await this.life.settled();
     lane.epoch = this.records.epoch;
-    await this.ignoreStale(this.records.move(lane, 'EVICTED', { trigger, reason }));
-    this.registry.remove(lane);
+    if (await this.write(this.records.move(lane, 'EVICTED', { trigger, reason }), lane)) this.registry.remove(lane);
   }
 
   private async freeBytes(): Promise<number | null> {
@@ -76,9 +75,15 @@ export class LaneDrain {
     }
   }
 
-  private async ignoreStale(write: Promise<void>): Promise<void> {
-    await write.catch((thrown: unknown) => {
-      if (!(thrown instanceof StaleEpochError)) throw thrown;
-    });
+  /** @returns false where Redis refused it: the lane goes all the same, and {@link LaneUpkeep} writes that it has gone */
+  private async write(written: Promise<void>, lane: Lane): Promise<boolean> {
+    try {
+      await written;
+      return true;
+    } catch (thrown) {
+      if (thrown instanceof StaleEpochError) return true;
+      this.logger.warn({ err: thrown, lane: lane.id, state: lane.state }, 'a lane that leaves could not be written');
+      return false;
+    }
   }
 }

@@ -24,6 +24,8 @@ export interface Move {
 @Injectable()
 export class LaneRecords {
   private waiting: (() => void)[] = [];
+  /** Lanes that stand among the holders of their class in Redis, by epoch, or may: a write that failed may have arrived. */
+  private readonly holders = new WeakMap<Lane, number>();
 
   constructor(
     @Inject(WorkerRedis) private readonly redis: WorkerRedis,
@@ -98,10 +100,13 @@ export class LaneRecords {
     const doc = lane.toDoc(this.identity.id);
     if (isServing(lane.state)) {
       await this.notePadding(lane);
+      this.holders.set(lane, lane.epoch);
       return await this.redis.lanes.ready(doc, lane.spec.class);
     }
-    if (isServing(from) || lane.state === 'DRAINING') return await this.redis.lanes.leave(doc, lane.spec.class);
-    return await this.redis.lanes.put(doc);
+    if (!isServing(from) && this.holders.get(lane) !== lane.epoch) return await this.redis.lanes.put(doc);
+    const written = await this.redis.lanes.leave(doc, lane.spec.class);
+    this.holders.delete(lane);
+    return written;
   }
 
   /** Says what the runtime is about to do with a lane; found there after a death. */

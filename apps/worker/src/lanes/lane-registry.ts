@@ -24,8 +24,9 @@ export class LaneRegistry {
     return this.byId.get(id) ?? null;
   }
 
+  /** Without those that have left and wait only for that to be written. */
   at(place: string): Lane[] {
-    return this.all.filter((lane) => lane.place === place);
+    return this.all.filter((lane) => lane.place === place && lane.state !== 'EVICTED');
   }
 
   servingAt(place: string): Lane | null {

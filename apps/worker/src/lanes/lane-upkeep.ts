@@ -24,8 +24,8 @@ export class LaneUpkeep {
   ) {}
 
   /**
-   * Writes records again that vanished, puts lanes back that others gave up after one verified run each, and forgets
-   * documents of lanes that an earlier life of this worker left behind.
+   * Writes records again that vanished, puts lanes back that others gave up after one verified run each, and forgets lanes that
+   * have left and documents of lanes that an earlier life of this worker left behind.
    */
   async restore(): Promise<void> {
     const docs = new Map((await this.redis.lanes.ofWorker(this.identity.id)).map((doc) => [doc.id, doc]));
@@ -35,6 +35,8 @@ export class LaneUpkeep {
       if (doc?.state === 'STALE' && isServing(lane.state)) await this.putBack(lane);
       else if (doc === undefined || doc.state !== lane.state || doc.epoch !== lane.epoch)
         await this.records.restore(lane);
+      // It left while Redis refused to be told.
+      if (lane.state === 'EVICTED') this.registry.remove(lane);
     }
     for (const doc of docs.values()) {
       if (doc.state === 'EVICTED' || doc.state === 'STALE' || doc.epoch === this.identity.epoch) continue;
