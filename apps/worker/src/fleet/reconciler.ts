@@ -202,6 +202,9 @@ export class Reconciler {
   /** Why a lane that is not wanted here has to go; null where it stays. */
   private dismissal(lane: Lane, planned: readonly Planned[], fleet: FleetView): Omit<Dismissal, 'lane'> | null {
     const plan = planned.find(({ doc }) => doc.name === lane.model && doc.version === lane.version);
+    // Redis has lost the model, or has it back only in part: the next look registers what is held here.
+    if (plan === undefined && this.held.find(lane.model, lane.version) !== null) return null;
+    if (plan?.doc.state === 'LOADING') return null;
     if (plan === undefined || plan.doc.state !== 'LOADED')
       return { trigger: 'version', reason: 'the model was unloaded' };
     const entry = plan.entries.find((one) => one.shapeKey === lane.shapeKey);
