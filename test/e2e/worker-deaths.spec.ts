@@ -1,8 +1,13 @@
+import type { WarmlaneError } from '@warmlane/contracts';
+import { classQueueName } from '@warmlane/redis';
+import { divideModel, int64s } from '@warmlane/testing';
 import { afterEach, describe, expect, it } from 'vitest';
 import { until, type WorkerProcess, WorkerRig } from '../support/worker-rig.js';
 
 const VICTIM = 'x:float32[1,3,48,96]';
 const OTHER = 'x:float32[1,3,48,192]';
+
+const DIVIDE = 'a:int64[1,2];b:int64[1,2]';
 
 describe('a runtime that dies in a step of a lane', () => {
   let rig: WorkerRig;
@@ -75,5 +80,61 @@ describe('a runtime that dies in a step of a lane', () => {
     expect(doc.shapes).toEqual([VICTIM]);
     const ready = await rig.laneIn(VICTIM, 'READY', 100_000);
     expect(ready.trigger).toBe('warmup');
+  });
+});
+
+// Elsewhere the killer has an answer.
+describe.skipIf(process.arch !== 'x64')('a request that ends the runtime while a lane is being created', () => {
+  let rig: WorkerRig;
+  afterEach(() => rig[Symbol.asyncDispose]());
+
+  /** -2^63 / -1 ends every process that computes it. */
+  const divide = async (a: bigint, b: bigint): Promise<string> => {
+    const producer = await rig.producer();
+    const inputs = [int64s('a', [1, 2], [a, a]), int64s('b', [1, 2], [1n, b])];
+    return await producer.infer({ model: 'a-divide', version: '1', inputs, deadlineMs: 100_000 }).then(
+      ({ lane }) => lane,
+      (error: WarmlaneError) => error.code,
+    );
+  };
+
+  /**
+   * The runtime stands still from when `divide` is READY in an epoch until both the other lane's first step and the killer
+   * wait for it. `settled`: what uses disposable processes meanwhile.
+   */
+  async function killBesideStep(worker: WorkerProcess, epoch: number, settled?: Promise<string>) {
+    await until(`divide READY in epoch ${epoch}`, async () => {
+      const lane = await rig.lane(DIVIDE);
+      return lane?.state === 'READY' && lane.epoch === epoch;
+    });
+    const runtime = await until('the runtime', async () => (await worker.children('runtime'))[0] ?? null);
+    process.kill(runtime, 'SIGSTOP');
+    expect(await settled).toBe(settled === undefined ? undefined : 'poison');
+    await rig.laneIn(VICTIM, 'CREATING');
+    const outcome = divide(-(2n ** 63n), -1n);
+    const active = `{wl}:${classQueueName('a-divide', '1', DIVIDE)}:active`;
+    await until('the killer at the worker', async () => (await rig.redis.llen(active)) > 0);
+    process.kill(runtime, 'SIGCONT');
+    await until('the lane on trial', async () => {
+      const lane = await rig.lane(VICTIM);
+      return lane?.epoch === epoch + 1 && /step, while a request was being run: SIGFPE; tried next/.test(lane.reason);
+    });
+    return { outcome };
+  }
+
+  it('is not charged to the lane, however often', { timeout: 180_000 }, async () => {
+    rig = await WorkerRig.start();
+    await rig.addModel('a-divide', {
+      bytes: divideModel(),
+      yaml: `shapes: ["${DIVIDE}"]\ninputs: { a: { random: [-100, 100] }, b: { random: [1, 9] } }\n`,
+    });
+    await rig.addModel('cls', { yaml: `shapes: ["${VICTIM}"]\n` });
+    const worker = rig.startWorker();
+    const first = await killBesideStep(worker, 1);
+    const second = await killBesideStep(worker, 2, first.outcome);
+    const ready = await rig.laneIn(VICTIM, 'READY', 100_000);
+    expect(ready).toMatchObject({ epoch: 3, reason: '' });
+    expect(await second.outcome).toBe('poison');
+    expect(await divide(6n, 3n)).toBe('ready');
   });
 });

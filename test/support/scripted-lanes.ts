@@ -109,6 +109,13 @@ export class ScriptedLanes implements LanesPort {
 
 /** The error of a call whose process died. */
 export function death(external: boolean): WarmlaneError {
-  const down: ProcessDown = { code: null, signal: 'SIGKILL', external, planned: false, reason: 'killed by SIGKILL' };
+  const down: ProcessDown = {
+    code: null,
+    signal: 'SIGKILL',
+    external,
+    planned: false,
+    serving: false,
+    reason: 'killed by SIGKILL',
+  };
   return Object.assign(new WarmlaneError('worker-gone', 'the runtime died'), { [processDeath]: down });
 }

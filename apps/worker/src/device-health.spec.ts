@@ -9,6 +9,7 @@ const died = (over: Partial<ProcessDown> = {}): ProcessDown => ({
   signal: 'SIGSEGV',
   external: false,
   planned: false,
+  serving: false,
   reason: 'killed by SIGSEGV',
   ...over,
 });

@@ -33,8 +33,16 @@ export interface ProcessDown {
   external: boolean;
   /** This worker wanted another life of it: charged to nobody either. */
   planned: boolean;
+  /** A request was being run or waited for its run, and no other call's limit was what ended the process. */
+  serving: boolean;
   /** For logs and lane reasons: `killed by SIGSEGV`, `lane.run passed its limit of 10000 ms`. */
   reason: string;
+}
+
+/** A call past `timeoutMs` ends the process. `serves`: what is run is a request's, which a death is then charged to first. */
+export interface ProcessCall {
+  timeoutMs: number;
+  serves?: boolean;
 }
 
 /** One supervised child: started, restarted with backoff, each call watched. */
@@ -45,11 +53,7 @@ export interface ProcessPort<M extends { [K in keyof M]: { params: unknown; resu
    * Rejects with the child's WarmlaneError, with `worker-gone` where the child died before it answered (see
    * {@link isProcessDeath}), with `not-ready` while there is none. A call past `timeoutMs` kills the child.
    */
-  call<K extends keyof M & string>(
-    method: K,
-    params: M[K]['params'],
-    options: { timeoutMs: number },
-  ): Promise<M[K]['result']>;
+  call<K extends keyof M & string>(method: K, params: M[K]['params'], options: ProcessCall): Promise<M[K]['result']>;
   /** Returns the function that takes the listener off again. Called at once if the child is up already. */
   onUp(listener: (hello: Hello) => void): () => void;
   onDown(listener: (down: ProcessDown) => void): () => void;

@@ -30,22 +30,45 @@ describe('judgeDeath', () => {
 
   it('puts a lane on trial after the first death, whoever caused it', () => {
     for (const external of [true, false]) {
-      expect(judgeDeath(null, { where: 'runtime', external })).toEqual({ verdict: 'trial-first', suspicion });
+      expect(judgeDeath(null, { where: 'runtime', external, serving: false })).toEqual({
+        verdict: 'trial-first',
+        suspicion,
+      });
     }
   });
 
   it('quarantines after a second one: in the trial, or in the runtime by itself', () => {
-    expect(judgeDeath(suspicion, { where: 'trial', external: true })).toEqual({ verdict: 'quarantine' });
-    expect(judgeDeath(suspicion, { where: 'trial', external: false })).toEqual({ verdict: 'quarantine' });
-    expect(judgeDeath({ deaths: 1, trialFirst: false }, { where: 'runtime', external: false })).toEqual({
+    expect(judgeDeath(suspicion, { where: 'trial', external: true, serving: false })).toEqual({
       verdict: 'quarantine',
     });
+    expect(judgeDeath(suspicion, { where: 'trial', external: false, serving: false })).toEqual({
+      verdict: 'quarantine',
+    });
+    expect(judgeDeath({ deaths: 1, trialFirst: false }, { where: 'runtime', external: false, serving: false })).toEqual(
+      {
+        verdict: 'quarantine',
+      },
+    );
   });
 
   it('tries again where somebody killed the runtime of a lane that passed its trial', () => {
-    expect(judgeDeath({ deaths: 1, trialFirst: false }, { where: 'runtime', external: true })).toEqual({
+    expect(judgeDeath({ deaths: 1, trialFirst: false }, { where: 'runtime', external: true, serving: false })).toEqual({
       verdict: 'trial-first',
       suspicion: { deaths: 2, trialFirst: true },
     });
+  });
+
+  it('counts no death beside a request, however often one comes; the disposable process alone then counts', () => {
+    const beside = { where: 'runtime', external: false, serving: true } as const;
+    const alone = { where: 'trial', external: false, serving: false } as const;
+    const first = judgeDeath(null, beside);
+    expect(first).toEqual({ verdict: 'trial-first', suspicion: { deaths: 0, trialFirst: true } });
+    expect(judgeDeath({ deaths: 0, trialFirst: false }, beside)).toEqual(first);
+    expect(judgeDeath({ deaths: 2, trialFirst: false }, beside)).toEqual({
+      verdict: 'trial-first',
+      suspicion: { deaths: 2, trialFirst: true },
+    });
+    expect(judgeDeath({ deaths: 0, trialFirst: true }, alone)).toEqual({ verdict: 'trial-first', suspicion });
+    expect(judgeDeath(suspicion, alone)).toEqual({ verdict: 'quarantine' });
   });
 });

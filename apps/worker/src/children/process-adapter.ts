@@ -8,7 +8,7 @@ import {
 } from '@warmlane/contracts';
 import type { MethodTable } from '@warmlane/ipc';
 import { loadTensors, revive, type SlotReader, SlotTensor } from '@warmlane/shm';
-import { type ProcessDown, type ProcessPort, processDeath, type RuntimePort } from '../ports.js';
+import { type ProcessCall, type ProcessDown, type ProcessPort, processDeath, type RuntimePort } from '../ports.js';
 import { type Death, RuntimeDied, RuntimeProcess } from '../processes/index.js';
 
 /** The supervised process, as far as the port needs it. */
@@ -23,11 +23,7 @@ interface Supervised<M extends MethodTable<M>, Hello> {
   };
   start(): Promise<Hello>;
   stop(): Promise<void>;
-  call<K extends keyof M & string>(
-    method: K,
-    params: M[K]['params'],
-    options: { timeoutMs: number },
-  ): Promise<M[K]['result']>;
+  call<K extends keyof M & string>(method: K, params: M[K]['params'], options: ProcessCall): Promise<M[K]['result']>;
 }
 
 /** The error of a call whose process died under it, with how it died. */
@@ -41,8 +37,8 @@ class ProcessDied extends WarmlaneError {
   }
 }
 
-function downOf({ code, signal, external, planned, reason }: Death): ProcessDown {
-  return { code, signal, external, planned, reason };
+function downOf({ code, signal, external, planned, serving, reason }: Death): ProcessDown {
+  return { code, signal, external, planned, serving, reason };
 }
 
 /** Runs a call; a death of its process comes out as {@link ProcessDied}. */
@@ -62,11 +58,7 @@ export class ProcessAdapter<M extends MethodTable<M>, Hello> implements ProcessP
     return this.process.hello;
   }
 
-  call<K extends keyof M & string>(
-    method: K,
-    params: M[K]['params'],
-    options: { timeoutMs: number },
-  ): Promise<M[K]['result']> {
+  call<K extends keyof M & string>(method: K, params: M[K]['params'], options: ProcessCall): Promise<M[K]['result']> {
     return markDeath(this.process.call(method, params, options));
   }
 
@@ -100,7 +92,7 @@ export class ReferenceAdapter extends ProcessAdapter<ReferenceMethods, Reference
   override async call<K extends keyof ReferenceMethods & string>(
     method: K,
     params: ReferenceMethods[K]['params'],
-    options: { timeoutMs: number },
+    options: ProcessCall,
   ): Promise<ReferenceMethods[K]['result']> {
     if (!('inputs' in params) || !params.inputs.some(isInSlot)) return await super.call(method, params, options);
     return await super.call(method, { ...params, inputs: await loadTensors(params.inputs) }, options);
@@ -119,7 +111,7 @@ export class RuntimeAdapter extends ProcessAdapter<RuntimeMethods, RuntimeHello>
   override async call<K extends keyof RuntimeMethods & string>(
     method: K,
     params: RuntimeMethods[K]['params'],
-    options: { timeoutMs: number },
+    options: ProcessCall,
   ): Promise<RuntimeMethods[K]['result']> {
     const result = await super.call(method, params, options);
     reviveRun(result, this.reader);

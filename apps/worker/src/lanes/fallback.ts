@@ -170,7 +170,7 @@ export class Fallback {
       outputs,
       slots: true,
     };
-    return { ...(await this.runtime.call('plain.run', params, { timeoutMs })), servedBy: 'cuda' };
+    return { ...(await this.runtime.call('plain.run', params, { timeoutMs, serves: true })), servedBy: 'cuda' };
   }
 
   private optionsOf(held: HeldVersion): ParsedOptions {

@@ -9,6 +9,7 @@ import type {
 import type { LaneHolding } from '@warmlane/lanes';
 import { LIMITS, MEASURE, runsLimitMs } from '../limits.js';
 import type { HeldVersion } from '../models/held-version.js';
+import type { ProcessCall } from '../ports.js';
 import type { Lane } from './lane.js';
 
 /** What a runtime and a disposable one have in common. */
@@ -16,7 +17,7 @@ export interface LaneHost {
   call<K extends keyof RuntimeMethods>(
     method: K,
     params: RuntimeMethods[K]['params'],
-    options: { timeoutMs: number },
+    options: ProcessCall,
   ): Promise<RuntimeMethods[K]['result']>;
 }
 
@@ -75,10 +76,10 @@ export class LaneCalls {
   /** A run for a request: large outputs stay in shared memory for whoever delivers them. */
   serve(inputs: NamedTensor[], outputs: string[], timeoutMs: number): Promise<LaneRun> {
     const params = { lane: this.lane.id, inputs, outputs, poison: false, slots: true };
-    return this.host.call('lane.run', params, { timeoutMs });
+    return this.host.call('lane.run', params, { timeoutMs, serves: true });
   }
 
-  /** One run of items that share it. */
+  /** One run of items that share it; of requests where `slots` is set, as of {@link serve}. */
   items(
     items: LaneItem[],
     { axes, outputs, poison, slots = false }: Pick<LaneItemsParams, 'axes' | 'outputs' | 'poison' | 'slots'>,
@@ -86,7 +87,7 @@ export class LaneCalls {
   ): Promise<LaneItemsRun> {
     const { id, spec } = this.lane;
     const params = { lane: id, items, axes, fill: spec.fill, outputs, poison, slots };
-    return this.host.call('lane.items', params, { timeoutMs });
+    return this.host.call('lane.items', params, { timeoutMs, serves: slots });
   }
 
   memory(): Promise<LaneHolding> {

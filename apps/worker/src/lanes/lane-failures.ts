@@ -96,7 +96,7 @@ export class LaneFailures {
   private async takesBackWinner(lane: Lane, error: WarmlaneError, death: ProcessDown | null): Promise<boolean> {
     if (lane.spec.tuned === null || lane.abort.signal.aborted) return false;
     if (death !== null) {
-      if (death.external || death.planned) return false;
+      if (death.external || death.planned || death.serving) return false;
       await this.tunings.reject(lane.spec, { outcome: 'crashed', reason: death.reason, signal: death.signal });
       return true;
     }
@@ -108,11 +108,14 @@ export class LaneFailures {
 
   private async afterDeath(lane: Lane, death: ProcessDown, where: 'runtime' | 'trial'): Promise<void> {
     const process = where === 'trial' ? 'a disposable runtime' : 'the runtime';
-    const verdict = judgeDeath(lane.suspicion, { where, external: death.external });
+    const { external, serving } = death;
+    const verdict = judgeDeath(lane.suspicion, { where, external, serving });
     if (verdict.verdict === 'trial-first') {
-      // Sharing may have been what ended it: it goes without from here on.
-      if (lane.sharesWeights) lane.ownWeights = `not shared: ${process} ended with shared weights: ${death.reason}`;
-      await this.suspect(lane, verdict.suspicion, `${process} ended in its step: ${death.reason}`);
+      // Sharing may have been what ended it: it goes without from here on. Of a request that is less likely.
+      if (lane.sharesWeights && !serving)
+        lane.ownWeights = `not shared: ${process} ended with shared weights: ${death.reason}`;
+      const beside = serving ? ', while a request was being run' : '';
+      await this.suspect(lane, verdict.suspicion, `${process} ended in its step${beside}: ${death.reason}`);
       return;
     }
     const reason = `quarantined in this environment: its steps ended two processes, last ${process}: ${death.reason}`;

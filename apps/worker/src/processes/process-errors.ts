@@ -9,6 +9,8 @@ export interface Death {
   external: boolean;
   /** This worker wanted another life of it ({@link SupervisedProcess.renew}). */
   planned: boolean;
+  /** A request was being run or waited for its run, and no other call's limit was what ended the process. */
+  serving: boolean;
   /** For people: `killed from outside (SIGKILL)`, `'lane.run' was not answered within 3000 ms`, `exit code 70`. */
   reason: string;
   /** Time from the start of the process to its end. */

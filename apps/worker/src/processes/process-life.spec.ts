@@ -1,6 +1,6 @@
 import { Duplex, PassThrough } from 'node:stream';
 import { Channel, type Child, type ChildExit } from '@warmlane/ipc';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { RuntimeDied } from './process-errors.js';
 import { type ChildEvents, ProcessLife } from './process-life.js';
 
@@ -86,6 +86,50 @@ it('an orderly end is a planned death, whatever its limit', async () => {
   await life.close('close', null, 5000);
   expect(await life.death).toMatchObject({ planned: true, code: 0, external: false });
   expect(signals).toEqual([]);
+});
+
+it.each([
+  ['a request was being run', true, false, true],
+  ['a request was canceled before', true, true, false],
+  ['only a step was under way', false, false, false],
+])('says of a death whether %s', async (_, serves, canceled, serving) => {
+  const { child, peer, end } = standInChild();
+  const life = new ProcessLife(child, options);
+  peer.emit('hello', 'here');
+  await life.hello;
+  peer.handle('work', () => new Promise<number>(() => undefined));
+  const leaving = new AbortController();
+  const request = life.call('work', null, { timeoutMs: 5000, serves, signal: leaving.signal });
+  const step = life.call('work', null, { timeoutMs: 5000 });
+  if (canceled) {
+    leaving.abort();
+    await expect(request).rejects.toMatchObject({ code: 'canceled' });
+  }
+  const died = Promise.allSettled([request, step]);
+  peer.close();
+  end({ code: null, signal: 'SIGFPE' });
+  expect(await life.death).toMatchObject({ signal: 'SIGFPE', external: false, serving });
+  const [, ofStep] = await died;
+  expect(ofStep).toMatchObject({ reason: { death: { serving } } });
+});
+
+it.each([
+  ['request', true],
+  ['step', false],
+])('charges a death by the watchdog to the %s that was not answered', async (_, serves) => {
+  const { child, peer, signals, end } = standInChild();
+  const life = new ProcessLife(child, { ...options, killTimeoutMs: 5000, blocks: () => false });
+  peer.emit('hello', 'here');
+  await life.hello;
+  peer.handle('work', () => new Promise<number>(() => undefined));
+  const hanging = life.call('work', null, { timeoutMs: 20, serves });
+  const other = life.call('work', null, { timeoutMs: 5000, serves: !serves });
+  const died = Promise.allSettled([hanging, other]);
+  await vi.waitFor(() => expect(signals).toEqual(['SIGKILL']));
+  peer.close();
+  end({ code: null, signal: 'SIGKILL' });
+  expect(await life.death).toMatchObject({ external: false, serving: serves });
+  await died;
 });
 
 it('a call behind one that blocks is not judged before that one is answered', async () => {

@@ -25,6 +25,8 @@ export interface ProcessCallOptions {
    * before it, and block, are answered.
    */
   timeoutMs: number;
+  /** What is run is a request's; see {@link Death.serving}. Default false. */
+  serves?: boolean;
   /** Aborting gives up the answer; the process lives on. */
   signal?: AbortSignal;
 }
@@ -45,7 +47,11 @@ export class ProcessLife<Methods extends MethodTable<Methods>, Hello> {
   readonly #options: LifeOptions;
   readonly #begunMs = performance.now();
   readonly #blocking = new Set<Promise<unknown>>();
+  /** Calls in flight that run requests. */
+  #serving = 0;
   #killReason: string | null = null;
+  /** Set once the watchdog ended it: whether the call it waited for was a request's. */
+  #hungServing: boolean | null = null;
   #closing = false;
   #reportLost: () => void = () => undefined;
 
@@ -78,7 +84,9 @@ export class ProcessLife<Methods extends MethodTable<Methods>, Hello> {
     options: ProcessCallOptions,
   ): Promise<Methods[K]['result']> {
     const answer = this.#child.channel.call(method, params, options.signal ? { signal: options.signal } : {});
-    const stopWatch = this.#watch(method, options.timeoutMs, [...this.#blocking]);
+    const stopWatch = this.#watch(method, options, [...this.#blocking]);
+    const serves = options.serves === true;
+    if (serves) this.#serving += 1;
     if (this.#options.blocks(method)) {
       const settled: Promise<unknown> = answer.catch(() => undefined);
       this.#blocking.add(settled);
@@ -90,6 +98,8 @@ export class ProcessLife<Methods extends MethodTable<Methods>, Hello> {
       if (!(error instanceof ChannelClosed)) throw error;
       throw new RuntimeDied(this.#options.name, await this.#deathOrLost());
     } finally {
+      // Not before the death is known: it says who was in flight.
+      if (serves) this.#serving -= 1;
       stopWatch();
     }
   }
@@ -129,11 +139,17 @@ export class ProcessLife<Methods extends MethodTable<Methods>, Hello> {
   }
 
   /** Kills the process when the limit is over; returns a function that takes that back. */
-  #watch(method: string, timeoutMs: number, ahead: readonly Promise<unknown>[]): () => void {
+  #watch(
+    method: string,
+    { timeoutMs, serves = false }: ProcessCallOptions,
+    ahead: readonly Promise<unknown>[],
+  ): () => void {
     let stopped = false;
     let timer: NodeJS.Timeout | undefined;
     const expire = (): void => {
-      if (!stopped) this.kill(`'${method}' was not answered within ${timeoutMs} ms`);
+      if (stopped) return;
+      if (this.#killReason === null) this.#hungServing = serves;
+      this.kill(`'${method}' was not answered within ${timeoutMs} ms`);
     };
     const begin = (): void => {
       // Timers of a loop that was held up fire before its input is read: the answer may be there already.
@@ -186,6 +202,7 @@ export class ProcessLife<Methods extends MethodTable<Methods>, Hello> {
         code: null,
         external: false,
         planned: false,
+        serving: this.#servingAtDeath,
         reason: `still there ${this.#options.killTimeoutMs} ms after SIGKILL: the device is lost`,
         uptimeMs: performance.now() - this.#begunMs,
       }),
@@ -198,7 +215,12 @@ export class ProcessLife<Methods extends MethodTable<Methods>, Hello> {
     const ours = signal === 'SIGKILL' ? this.#killReason : null;
     const external = ours === null && (signal === 'SIGKILL' || signal === 'SIGTERM');
     const itself = signal === null ? exitReason(code) : external ? `killed from outside (${signal})` : signal;
-    return { signal, code, external, planned: this.#closing, reason: ours ?? itself, uptimeMs };
+    const serving = this.#servingAtDeath;
+    return { signal, code, external, planned: this.#closing, serving, reason: ours ?? itself, uptimeMs };
+  }
+
+  get #servingAtDeath(): boolean {
+    return this.#hungServing ?? this.#serving > 0;
   }
 }
 

@@ -71,7 +71,9 @@ class Gpu implements TrialRuntime {
 
   /** Killed: the call in flight rejects, as it does with a real process. */
   [Symbol.asyncDispose](): Promise<void> {
-    this.#end(new Died({ code: null, signal: 'SIGKILL', external: false, planned: false, reason: 'killed' }));
+    this.#end(
+      new Died({ code: null, signal: 'SIGKILL', external: false, planned: false, serving: false, reason: 'killed' }),
+    );
     return Promise.resolve();
   }
 }
@@ -146,7 +148,14 @@ describe('tryShape', () => {
   });
 
   it('a death has its signal; a trial past its limit is killed and has timed out', async () => {
-    const death = { code: null, signal: 'SIGSEGV', external: false, planned: false, reason: 'SIGSEGV' } as const;
+    const death = {
+      code: null,
+      signal: 'SIGSEGV',
+      external: false,
+      planned: false,
+      serving: false,
+      reason: 'SIGSEGV',
+    } as const;
     const crash = { 'lane.first': () => Promise.reject(new Died(death)) };
     expect((await outcomeOf(crash)).found).toMatchObject({ outcome: 'crashed', signal: 'SIGSEGV', p50Ms: null });
     const hang = { 'lane.capture': () => new Promise<never>(() => undefined) };
