@@ -1,9 +1,25 @@
 import { startRedis } from '@warmlane/testing';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type Job, Queue } from 'bullmq';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ApiProcess } from './api-process.fixture.js';
 import { DOUBLE } from './fake-models.fixture.js';
 import { FakeWorker } from './fake-worker.fixture.js';
 import { floats, json, type RawAnswer, send, tritonRequest } from './protocol-client.fixture.js';
+
+/** Over before the load is. */
+const SHORT = { deadlineMs: 900 };
+
+/** What a job comes to: its result, or the body of its error. */
+function outcomeOf(queue: Queue, { id = '' }: Job): Promise<unknown> {
+  return vi.waitFor(
+    async () => {
+      const job: Job<unknown, unknown> | undefined = await queue.getJob(id);
+      if (job?.finishedOn === undefined) throw new Error(`job ${id} is under way`);
+      return job.returnvalue ?? (JSON.parse(job.failedReason) as unknown);
+    },
+    { timeout: 20_000, interval: 50 },
+  );
+}
 
 describe('a name that nobody has registered', () => {
   let redis: Awaited<ReturnType<typeof startRedis>>;
@@ -67,5 +83,32 @@ describe('a name that nobody has registered', () => {
     await api.stop('SIGKILL');
     api = await ApiProcess.start({ WARMLANE_REDIS: redis.url });
     expect(await statuses('double')).toEqual([503, 503, 503, 503]);
+  });
+
+  it('keeps jobs of the entry queues waiting for that load: they are served then, or fail', async () => {
+    const connection = { host: '127.0.0.1', port: redis.port };
+    const queues = ['inference', 'warmup'].map((name) => new Queue(name, { connection, prefix: '{wl}' }));
+    const [inference, warmup] = queues as [Queue, Queue];
+    try {
+      const x = { name: 'x', datatype: 'FP32', shape: [1, 2], base64: floats(1, 2).toString('base64') };
+      const infer = (model: string, more: object = {}) => inference.add('infer', { v: 1, model, inputs: [x], ...more });
+      const [known, unknown, short] = [await infer('double'), await infer('nobody'), await infer('double', SHORT)];
+      const warm = await warmup.add('warm', { v: 1, model: 'nobody', version: '1', shapes: ['x:float32[1,2]'] });
+      expect(await outcomeOf(inference, short)).toMatchObject({
+        code: 'not-ready',
+        message: expect.stringContaining('is still being loaded'),
+      });
+      expect(await inference.getJobCountByTypes('active')).toBe(2);
+      expect(await warmup.getJobCountByTypes('active')).toBe(1);
+      await worker.serve(DOUBLE);
+      expect(await outcomeOf(inference, known)).toMatchObject({
+        outputs: [{ name: 'y', base64: floats(2, 4).toString('base64') }],
+      });
+      for (const outcome of [await outcomeOf(inference, unknown), await outcomeOf(warmup, warm)]) {
+        expect(outcome).toMatchObject({ code: 'unknown-model', retryable: false });
+      }
+    } finally {
+      await Promise.all(queues.map((queue) => queue.close()));
+    }
   });
 });

@@ -1,5 +1,11 @@
 import { placeLane } from '@warmlane/lanes';
-import { EntryDispatcher, type EntryDispatcherOptions, Producer, WarmupCoordinator } from '@warmlane/queues';
+import {
+  EntryDispatcher,
+  type EntryDispatcherOptions,
+  type FirstLoadPort,
+  Producer,
+  WarmupCoordinator,
+} from '@warmlane/queues';
 import { BlobStore, Liveness, Notices } from '@warmlane/redis';
 import type { Redis } from 'ioredis';
 
@@ -29,7 +35,9 @@ export async function startApiParts(
     place: (lane, replicas, workers) => placeLane(lane, replicas, workers),
   });
   const blobs = new BlobStore(blobRedis, redis, { limitBytes });
-  const dispatcher = new EntryDispatcher({ redis, producer, coordinator, blobs, ...options });
+  // Its models are there before it is.
+  const firstLoad: FirstLoadPort = { during: (work) => work() };
+  const dispatcher = new EntryDispatcher({ redis, producer, coordinator, firstLoad, blobs, ...options });
   await producer.start();
   await coordinator.start();
   await dispatcher.start();

@@ -1,6 +1,5 @@
 import { type DynamicModule, Module } from '@nestjs/common';
 import { ApiConfig } from './config/api.config.js';
-import { FirstLoad } from './fleet/first-load.js';
 import { FleetService } from './fleet/fleet.service.js';
 import { ModelDirectory } from './fleet/model-directory.js';
 import { HealthController } from './health/health.controller.js';
@@ -49,7 +48,6 @@ export function apiModule(config: ApiConfig, parts: ApiParts): DynamicModule {
     providers: [
       { provide: ApiConfig, useValue: config },
       ...parts.providers(),
-      FirstLoad,
       FleetService,
       ModelDirectory,
       HealthService,

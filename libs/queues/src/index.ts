@@ -1,5 +1,6 @@
 export { type AsyncAnswer, WarmlaneClient, type WarmlaneClientOptions } from './client/warmlane-client.js';
 export { EntryDispatcher, type EntryDispatcherOptions } from './dispatcher/entry-dispatcher.js';
+export { type FirstLoadPort, StillLoadingError } from './dispatcher/first-load.port.js';
 export { CLASS_LIMIT, type ClassLimit } from './producer/class-limits.js';
 export type { BlobTensor, InputTensor } from './producer/job-tensors.js';
 export { findModel, type ServableModel } from './producer/model-cache.js';

@@ -1,7 +1,7 @@
-import { Injectable } from '@nestjs/common';
 import { type ErrorCode, WarmlaneError, type WorkerDoc } from '@warmlane/contracts';
-import { Liveness, WorkerStore } from '@warmlane/redis';
-import { RedisGate } from './redis.gate.js';
+import { type FirstLoadPort, StillLoadingError } from '@warmlane/queues';
+import type { Liveness, WorkerStore } from '@warmlane/redis';
+import type { RedisGate } from './redis.gate.js';
 
 const UNKNOWN: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['unknown-model', 'unknown-version']);
 /** A worker says one of these only after every model of its repository is registered. */
@@ -11,9 +11,10 @@ const LOADED: ReadonlySet<WorkerDoc['state']> = new Set<WorkerDoc['state']>(['se
  * After the start a name that nobody registered may be one that a worker is still reading: it is not known to be unknown.
  * That is over for good when a live worker has loaded its repository once.
  */
-@Injectable()
-export class FirstLoad {
+export class FirstLoad implements FirstLoadPort {
   #over = false;
+  /** Shared by the many jobs that may wait. */
+  #looking: Promise<boolean> | null = null;
 
   constructor(
     private readonly gate: RedisGate,
@@ -21,25 +22,25 @@ export class FirstLoad {
     private readonly liveness: Liveness,
   ) {}
 
-  /**
-   * The work's result. Where it rejects with `unknown-model` or `unknown-version` before that first load: `not-ready`. Work
-   * that rejects so has done nothing, and may be done again.
-   */
   async during<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (error) {
       if (this.#over || !(error instanceof WarmlaneError && UNKNOWN.has(error.code))) throw error;
-      this.#over = await this.gate.use(() => this.#hasLoaded());
+      if (await this.#look()) this.#over = true;
       // It may have been registered just before.
       if (this.#over) return await work();
-      throw new WarmlaneError(
-        'not-ready',
-        'the model repository is still being loaded: it is not known yet whether the model is there',
-        'Send it again in a second; where this lasts, no worker runs: see its log.',
-        { cause: error },
-      );
+      throw new StillLoadingError(error);
     }
+  }
+
+  #look(): Promise<boolean> {
+    this.#looking ??= this.gate
+      .use(() => this.#hasLoaded())
+      .finally(() => {
+        this.#looking = null;
+      });
+    return this.#looking;
   }
 
   /** The document of a worker that was killed is there until its successor writes another, under another epoch. */

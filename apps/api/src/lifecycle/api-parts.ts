@@ -20,6 +20,7 @@ import {
 import { SharedMemory } from '@warmlane/shm';
 import { CodecPool } from '../codec/codec-pool.js';
 import type { ApiConfig } from '../config/api.config.js';
+import { FirstLoad } from '../fleet/first-load.js';
 import { RedisGate } from '../fleet/redis.gate.js';
 import type { BytesInFlight } from '../http/bytes-in-flight.js';
 import { ApiMetrics } from '../metrics/api.metrics.js';
@@ -49,6 +50,8 @@ export class ApiParts {
   readonly #gate: RedisGate;
   readonly #notices: Notices;
   readonly #liveness: Liveness;
+  readonly #workers: WorkerStore;
+  readonly #firstLoad: FirstLoad;
   readonly #stats: StatsStore;
   readonly #clock: RedisClock;
   readonly #memory: SharedMemory;
@@ -62,6 +65,8 @@ export class ApiParts {
     this.#gate = new RedisGate(main);
     this.#notices = new Notices(main, log);
     this.#liveness = new Liveness(main);
+    this.#workers = new WorkerStore(main);
+    this.#firstLoad = new FirstLoad(this.#gate, this.#workers, this.#liveness);
     this.#stats = new StatsStore(main, log);
     this.#clock = new RedisClock(main);
     this.#stalls = new StallMonitor({ thresholdMs: STALL_THRESHOLD_MS, intervalMs: STALL_LOOK_MS, log });
@@ -88,6 +93,7 @@ export class ApiParts {
       redis: main,
       producer: this.producer,
       coordinator: this.coordinator,
+      firstLoad: this.#firstLoad,
       blobs: this.#blobs,
       logger: log,
     });
@@ -104,6 +110,7 @@ export class ApiParts {
       { provide: Producer, useValue: this.producer },
       { provide: WarmupCoordinator, useValue: this.coordinator },
       { provide: StallMonitor, useValue: this.#stalls },
+      { provide: FirstLoad, useValue: this.#firstLoad },
       { provide: RedisGate, useValue: this.#gate },
       { provide: Notices, useValue: this.#notices },
       { provide: Liveness, useValue: this.#liveness },
@@ -116,7 +123,7 @@ export class ApiParts {
       { provide: RedisClock, useValue: this.#clock },
       { provide: BlobStore, useValue: this.#blobs },
       { provide: TuningStore, useValue: new TuningStore(main) },
-      { provide: WorkerStore, useValue: new WorkerStore(main) },
+      { provide: WorkerStore, useValue: this.#workers },
     ];
   }
 

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import {
   DEFAULT_INFER_DEADLINE_MS,
   DEFAULT_PRIORITY,
+  DEFAULT_WARMUP_DEADLINE_MS,
   type EntryInferResult,
   newId,
   WarmlaneError,
@@ -23,6 +24,7 @@ import {
 } from '../settings.js';
 import type { WarmupCoordinator } from '../warmup/warmup-coordinator.js';
 import { blobsOf, type InferForm, parseInferJob, parseWarmJob, toEntryResult } from './entry-form.js';
+import { type FirstLoadPort, StillLoadingError } from './first-load.port.js';
 import { type InferProgress, readInferProgress, readWarmProgress, requestOf } from './job-progress.js';
 
 /**
@@ -35,11 +37,16 @@ const SWEEP_AT_ONCE = 1_000;
 /** While Redis is away a job is tried again so often: it was accepted when it was added. */
 const AWAY_RETRY_MS = 250;
 
+/** While no worker has finished its first load, a job for a name that nobody registered is tried again so often. */
+const LOADING_RETRY_MS = 500;
+
 export interface EntryDispatcherOptions {
   /** Not closed by the dispatcher. */
   redis: Redis;
   producer: Producer;
   coordinator: WarmupCoordinator;
+  /** Who adds a job cannot ask again by itself: one for a model that is still being read waits here. */
+  firstLoad: FirstLoadPort;
   /** Where inputs of jobs lie. */
   blobs: BlobStore;
   logger?: RedisLogger;
@@ -120,14 +127,8 @@ export class EntryDispatcher {
     let seen = readInferProgress(job.progress, request);
     for (;;) {
       try {
-        const answer = await this.#answer(
-          job,
-          form,
-          request,
-          seen,
-          deadlineMs - (performance.now() - startedAt),
-          signal,
-        );
+        const leftMs = () => deadlineMs - (performance.now() - startedAt);
+        const answer = await this.#onceLoaded(leftMs, () => this.#answer(job, form, request, seen, leftMs(), signal));
         return toEntryResult(answer, performance.now() - startedAt);
       } catch (error) {
         if (!(error instanceof WarmlaneError) || error.code !== 'redis-away') throw error;
@@ -135,6 +136,18 @@ export class EntryDispatcher {
         // The job was accepted when it was added: it waits for Redis, and then joins what it began.
         await delay(AWAY_RETRY_MS);
         seen = readInferProgress(job.progress, request);
+      }
+    }
+  }
+
+  /** Tried again while the model may still be read; at the deadline that is what it fails with. */
+  async #onceLoaded<T>(leftMs: () => number, work: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await this.#options.firstLoad.during(work);
+      } catch (error) {
+        if (!(error instanceof StillLoadingError) || leftMs() <= LOADING_RETRY_MS) throw error;
+        await delay(LOADING_RETRY_MS, undefined, { signal: this.#closing.signal });
       }
     }
   }
@@ -178,7 +191,9 @@ export class EntryDispatcher {
     const { coordinator } = this.#options;
     let id = readWarmProgress(job.progress);
     if (id === null) {
-      ({ id } = await coordinator.create(input));
+      const giveUpAt = performance.now() + (input.deadlineMs ?? DEFAULT_WARMUP_DEADLINE_MS);
+      const leftMs = () => giveUpAt - performance.now();
+      ({ id } = await this.#onceLoaded(leftMs, () => coordinator.create(input)));
       await job.updateProgress({ warmup: id });
     }
     const until = signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal]);
