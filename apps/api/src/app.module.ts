@@ -5,6 +5,7 @@ import { ModelDirectory } from './fleet/model-directory.js';
 import { HealthController } from './health/health.controller.js';
 import { HealthService } from './health/health.service.js';
 import type { ApiParts } from './lifecycle/api-parts.js';
+import { FleetMetrics } from './metrics/fleet.metrics.js';
 import { MetricsController } from './metrics/metrics.controller.js';
 import { AnswerBlobs } from './protocol/answer-blobs.js';
 import { IdempotentInference } from './protocol/idempotent-inference.js';
@@ -48,6 +49,7 @@ export function apiModule(config: ApiConfig, parts: ApiParts): DynamicModule {
     providers: [
       { provide: ApiConfig, useValue: config },
       ...parts.providers(),
+      FleetMetrics,
       FleetService,
       ModelDirectory,
       HealthService,

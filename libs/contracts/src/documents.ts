@@ -44,6 +44,8 @@ export const planEntrySchema = z.object({
 export type PlanEntry = z.infer<typeof planEntrySchema>;
 
 /** One worker of the fleet. */
+export const WORKER_STATES = ['starting', 'serving', 'degraded', 'device-unhealthy', 'draining', 'gone'] as const;
+
 export const workerDocSchema = z.object({
   id: z.string(),
   host: z.string(),
@@ -51,7 +53,7 @@ export const workerDocSchema = z.object({
   device: z.string(),
   provider: z.enum(['cpu', 'cuda']),
   epoch: z.number().int(),
-  state: z.enum(['starting', 'serving', 'degraded', 'device-unhealthy', 'draining', 'gone']),
+  state: z.enum(WORKER_STATES),
   since: z.string(),
   reason: z.string(),
   /** Bytes. */

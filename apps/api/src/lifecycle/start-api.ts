@@ -7,6 +7,7 @@ import { installDocs } from '../docs/install-docs.js';
 import { ErrorFilter } from '../http/error.filter.js';
 import { HttpPipeline } from '../http/http-pipeline.js';
 import { MethodNotAllowed } from '../http/method-not-allowed.js';
+import { FleetMetrics } from '../metrics/fleet.metrics.js';
 import { ApiParts } from './api-parts.js';
 import { closeInOrder } from './close-within.js';
 import { NestLogger } from './nest.logger.js';
@@ -56,6 +57,10 @@ export async function startApi(config: ApiConfig, log: Logger): Promise<RunningA
   installDocs(app);
   await app.init();
   methods.complete(fastify);
+  app
+    .get(FleetMetrics)
+    .follow()
+    .catch((error: unknown) => log.warn({ err: error }, 'moves of lanes are not counted: no notices are heard'));
   await parts.start();
   await app.listen(config.http.port, config.http.host);
   parts.watchEventLoop();

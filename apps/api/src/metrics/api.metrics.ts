@@ -1,4 +1,4 @@
-import type { LaneServed, Timing } from '@warmlane/contracts';
+import type { LaneServed, LaneState, Timing, WorkerDoc } from '@warmlane/contracts';
 import { Metrics } from '@warmlane/observability';
 
 /** Metrics of the API process. Labels are bounded: route patterns, status codes, how a request was served. */
@@ -62,6 +62,42 @@ export class ApiMetrics {
       name: 'warmlane_redis_up',
       help: '1 while Redis answers.',
       collect: (gauge) => gauge.set(sources.redisUp() ? 1 : 0),
+    });
+  }
+
+  /**
+   * The fleet as it is at each scrape; null while that is not known.
+   *
+   * @returns the counter of what lanes came to
+   */
+  watchFleet(sources: {
+    lanes: () => Promise<{ model: string; version: string; state: LaneState; count: number }[] | null>;
+    workers: () => Promise<{ state: WorkerDoc['state']; count: number }[] | null>;
+  }) {
+    this.#metrics.gauge({
+      name: 'warmlane_lanes',
+      help: 'Lanes by state. READY and SUSPECT serve; FAILED, EVICTED and STALE ones are shown for 24 h. The same in every API process.',
+      labels: ['model', 'version', 'state'],
+      collect: async (gauge) => {
+        const lanes = await sources.lanes();
+        gauge.reset();
+        for (const { count, ...labels } of lanes ?? []) gauge.set(labels, count);
+      },
+    });
+    this.#metrics.gauge({
+      name: 'warmlane_workers',
+      help: 'Workers of the last 24 h by state; gone: no heartbeat. The same in every API process.',
+      labels: ['state'],
+      collect: async (gauge) => {
+        const workers = await sources.workers();
+        gauge.reset();
+        for (const { count, ...labels } of workers ?? []) gauge.set(labels, count);
+      },
+    });
+    return this.#metrics.counter({
+      name: 'warmlane_lane_events_total',
+      help: 'What lanes of the fleet came to: ready, suspect, failed, evicted, stale. Every API process counts all that it hears: take the maximum, not the sum.',
+      labels: ['model', 'version', 'event'],
     });
   }
 
