@@ -2,7 +2,6 @@ import { Body, Controller, Delete, Get, HttpCode, Param, Post, Res, UsePipes } f
 import type { WarmupView } from '@warmlane/contracts';
 import { WarmupCoordinator } from '@warmlane/queues';
 import type { FastifyReply } from 'fastify';
-import { FirstLoad } from '../fleet/first-load.js';
 import { RedisGate } from '../fleet/redis.gate.js';
 import { EventStreams } from './event-streams.js';
 import { type WarmupBody, warmupRequestSchema } from './rest.schemas.js';
@@ -15,7 +14,6 @@ export class WarmupsController {
   constructor(
     private readonly coordinator: WarmupCoordinator,
     private readonly gate: RedisGate,
-    private readonly firstLoad: FirstLoad,
     private readonly streams: EventStreams,
   ) {}
 
@@ -26,8 +24,8 @@ export class WarmupsController {
     @Param('version') version: string,
     @Body({ schema: warmupRequestSchema }) body: WarmupBody,
   ) {
-    const { id, state, total, reason } = await this.firstLoad.during(() =>
-      this.gate.use(() => this.coordinator.create({ model, version, ...body })),
+    const { id, state, total, reason } = await this.gate.use(() =>
+      this.coordinator.create({ model, version, ...body }),
     );
     return { id, state, total, reason };
   }
