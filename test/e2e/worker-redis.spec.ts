@@ -20,7 +20,7 @@ describe('a worker and its Redis', () => {
       // Of the same creation: it was not made anew. It may have been measured again meanwhile, now that it is quiet.
       record: { firstMs: before.record?.firstMs, createMs: before.record?.createMs },
     });
-    expect(await until('the model', () => rig.models.get('cls', '1'))).toMatchObject({ state: 'LOADED' });
+    await until('the model', async () => (await rig.models.get('cls', '1'))?.state === 'LOADED');
     expect(await until('the plan', async () => (await rig.plans.entries('cls', '1'))[0] ?? null)).toMatchObject({
       shapeKey: SHAPE,
       declared: true,
