@@ -126,8 +126,10 @@ describe('warmlane serve', () => {
       return null;
     }, waiting);
     expect(await answer.json()).toMatchObject({ outputs: [{ data: [7] }] });
-    expect([...statuses].sort()).toEqual([200, 503]);
-    expect((await infer('nobody')).status).toBe(404);
+    // Whether it was 503 before is a matter of who was first; a 404 would have been wrong.
+    expect([...statuses].filter((status) => status !== 503)).toEqual([200]);
+    // The worker says that it has loaded everything a moment after its models are there.
+    await vi.waitUntil(async () => (await infer('nobody')).status === 404, waiting);
   });
 
   it('leaves no process behind when it is killed, and starts again on the same data', async () => {
