@@ -8,6 +8,7 @@ export {
   strings,
 } from './conformance-models.js';
 export { FakeLane, type FakeLaneOptions, type LaneFault } from './fake-lane.js';
+export { type HeldVersionStandIn, heldVersion } from './held-version.js';
 export {
   addSubModel,
   anonymousDimsModel,

@@ -1,27 +1,13 @@
-import {
-  type ModelConfig,
-  modelConfigSchema,
-  type NamedTensor,
-  type PlainRunParams,
-  WarmlaneError,
-} from '@warmlane/contracts';
+import { type ModelConfig, type NamedTensor, type PlainRunParams, WarmlaneError } from '@warmlane/contracts';
 import { createLogger } from '@warmlane/observability';
+import { heldVersion } from '@warmlane/testing';
 import { describe, expect, it } from 'vitest';
 import type { HeldVersion } from '../models/held-version.js';
 import type { ReferencePort, RuntimePort } from '../ports.js';
 import type { WorkerConfig } from '../worker.config.js';
 import { Fallback } from './fallback.js';
 
-const held: HeldVersion = {
-  name: 'm',
-  version: '1',
-  folder: '/m/1',
-  files: { modelPath: '/m/1/model.onnx', digest: 'd', stamps: [] },
-  config: modelConfigSchema.parse({}),
-  metadata: { inputs: [{ name: 'x', dtype: 'float32', dims: ['N'] }], outputs: [] },
-  sampleFiles: new Map(),
-  refusal: null,
-};
+const held: HeldVersion = heldVersion();
 const input: NamedTensor = { name: 'x', dtype: 'float32', dims: [1], data: new Uint8Array(4) };
 const right = { right: true, relativeError: 0, tolerance: 1, reason: '' };
 

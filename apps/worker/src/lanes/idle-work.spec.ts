@@ -1,5 +1,5 @@
-import { modelConfigSchema } from '@warmlane/contracts';
 import { MemoryBudget } from '@warmlane/lanes';
+import { heldVersion } from '@warmlane/testing';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { HeldVersion } from '../models/held-version.js';
 import { IdleWork } from './idle-work.js';
@@ -8,16 +8,7 @@ import { LaneRegistry } from './lane-registry.js';
 import { laneSpecOf } from './lane-spec.js';
 
 const MIB = 2 ** 20;
-const held: HeldVersion = {
-  name: 'm',
-  version: '1',
-  folder: '/m/1',
-  files: { modelPath: '/m/1/model.onnx', digest: 'd', stamps: [] },
-  config: modelConfigSchema.parse({}),
-  metadata: { inputs: [{ name: 'x', dtype: 'float32', dims: ['N'] }], outputs: [] },
-  sampleFiles: new Map(),
-  refusal: null,
-};
+const held: HeldVersion = heldVersion();
 
 interface Bench {
   work: IdleWork;

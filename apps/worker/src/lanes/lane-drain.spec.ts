@@ -1,4 +1,5 @@
-import { type LaneDoc, modelConfigSchema, type PlanEntry } from '@warmlane/contracts';
+import { type LaneDoc, type PlanEntry } from '@warmlane/contracts';
+import { heldVersion } from '@warmlane/testing';
 import { describe, expect, it } from 'vitest';
 import type { IdentityService } from '../identity/identity.service.js';
 import type { HeldVersion } from '../models/held-version.js';
@@ -16,16 +17,7 @@ import type { LaneWatcher } from './lane-watcher.js';
 import type { ListenerHub } from './listener-hub.js';
 import type { RuntimeLife } from './runtime-life.js';
 
-const held: HeldVersion = {
-  name: 'm',
-  version: '1',
-  folder: '/m/1',
-  files: { modelPath: '/m/1/model.onnx', digest: 'd', stamps: [] },
-  config: modelConfigSchema.parse({}),
-  metadata: { inputs: [{ name: 'x', dtype: 'float32', dims: ['N'] }], outputs: [] },
-  sampleFiles: new Map(),
-  refusal: null,
-};
+const held: HeldVersion = heldVersion();
 const entry = { shapeKey: 'x:float32[3]', options: {}, warmups: [], priority: 5, addedAt: '' } as unknown as PlanEntry;
 const part = <T>(members: Partial<T>): T => members as T;
 const logger = { info: () => undefined, warn: () => undefined, debug: () => undefined, error: () => undefined };

@@ -1,5 +1,6 @@
-import { modelConfigSchema, type PlanEntry, WarmlaneError, type WarmRecord } from '@warmlane/contracts';
+import { type PlanEntry, WarmlaneError, type WarmRecord } from '@warmlane/contracts';
 import { isServing, mayMove } from '@warmlane/lanes';
+import { heldVersion } from '@warmlane/testing';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { IdentityService } from '../identity/identity.service.js';
 import type { HeldVersion } from '../models/held-version.js';
@@ -21,16 +22,7 @@ import type { WarmQueue } from './warm-queue.js';
 const RECORD_MS = 1;
 const SLOW_MS = 10;
 const MINUTE_MS = 60_000;
-const held: HeldVersion = {
-  name: 'm',
-  version: '1',
-  folder: '/m/1',
-  files: { modelPath: '/m/1/model.onnx', digest: 'd', stamps: [] },
-  config: modelConfigSchema.parse({}),
-  metadata: { inputs: [{ name: 'x', dtype: 'float32', dims: ['N'] }], outputs: [] },
-  sampleFiles: new Map(),
-  refusal: null,
-};
+const held: HeldVersion = heldVersion();
 const SHAPE = 'x:float32[3]';
 const entry = { shapeKey: SHAPE, options: {}, warmups: [], priority: 5, addedAt: '' } as unknown as PlanEntry;
 

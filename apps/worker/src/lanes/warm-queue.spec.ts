@@ -1,5 +1,6 @@
-import { modelConfigSchema, WarmlaneError, type WarmRecord } from '@warmlane/contracts';
+import { WarmlaneError, type WarmRecord } from '@warmlane/contracts';
 import { isServing, isWarming } from '@warmlane/lanes';
+import { heldVersion } from '@warmlane/testing';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { GROUP } from '../limits.js';
 import type { HeldVersion } from '../models/held-version.js';
@@ -22,16 +23,7 @@ vi.mock('node:timers/promises', () => ({
     }),
 }));
 
-const held: HeldVersion = {
-  name: 'm',
-  version: '1',
-  folder: '/m/1',
-  files: { modelPath: '/m/1/model.onnx', digest: 'd', stamps: [] },
-  config: modelConfigSchema.parse({}),
-  metadata: { inputs: [{ name: 'x', dtype: 'float32', dims: ['N'] }], outputs: [] },
-  sampleFiles: new Map(),
-  refusal: null,
-};
+const held: HeldVersion = heldVersion();
 
 const record: WarmRecord = {
   firstMs: 1,
