@@ -1,4 +1,5 @@
 import { identityModel } from '@warmlane/testing';
+import { benchDevice, deviceArgument } from './support/bench-device.js';
 import { type Echo, echoApart, echoHere } from './support/bare-echo.js';
 import { InferClient } from './support/infer-client.js';
 import { BenchFolder } from './support/repository.js';
@@ -7,7 +8,7 @@ import { System, startRedis } from './support/system.js';
 
 // Large tensors over HTTP: what a request takes beside its computation, against a bare Fastify that sends the same bytes
 // back. Turn by turn in one run; both clients and both servers are on this machine. The bare one is in the client's process;
-// one in a process of its own, which works beside the client, is in the rows.
+// one in a process of its own, which works beside the client, is in the rows. `./warmlane bench bytes [--device cpu]`
 
 const MEGABYTES = [0.1, 1, 10, 22];
 const ROUNDS = 25;
@@ -57,8 +58,14 @@ await using server = await startRedis();
 await using folder = await BenchFolder.create();
 const shapes = MEGABYTES.map((size) => `"x:float32[${floatsOf(size)}]"`).join(', ');
 await folder.add('copy', identityModel('float32', ['N']), `shapes: [${shapes}]\n`);
-await using system = await System.start({ models: folder.models, redis: server.url, data: folder.data });
+await using system = await System.start({
+  models: folder.models,
+  redis: server.url,
+  data: folder.data,
+  device: deviceArgument(),
+});
 await system.untilReady(120_000);
+const device = await benchDevice(system.url);
 const echoes = { here: await echoHere(), apart: await echoApart() };
 const rows: Row[] = [];
 const ratio: Record<string, number> = {};
@@ -109,4 +116,4 @@ for (const size of MEGABYTES) {
 }
 await echoes.here.close();
 await echoes.apart.close();
-await writeResult({ name: 'bytes', device: 'cpu', rows, figures: { ratio } });
+await writeResult({ name: 'bytes', device: device.name, rows, figures: { ratio } }, device.versions);

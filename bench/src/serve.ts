@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { nvidiaDriverVersion } from '@warmlane/ort';
+import { benchDevice } from './support/bench-device.js';
 import { ChildPool } from './support/child-pool.js';
 import { summarize } from './support/load.js';
 import { MoreApis } from './support/more-apis.js';
@@ -49,17 +49,6 @@ const WORKER = 'warmlane worker';
 /** So many requests wait that every batch is full. */
 const IN_FLIGHT = 8 * Math.max(...SIZES);
 
-interface WorkerView {
-  device: string;
-  provider: string;
-}
-
-/** `NVIDIA H100 80GB HBM3 GPU-...` -> `h100`. */
-function shortName({ device, provider }: WorkerView): string {
-  if (provider === 'cpu') return 'cpu';
-  return (/\b([A-Z]{1,3}[0-9]{2,4}[A-Z]?)\b/.exec(device)?.[1] ?? 'gpu').toLowerCase();
-}
-
 async function checksumOf(url: string, model: Model, width: number): Promise<number> {
   const { dims, data } = lineOf(width);
   const input = { name: 'x', datatype: 'FP32', shape: dims, parameters: { binary_data_size: data.byteLength } };
@@ -89,8 +78,7 @@ await using system = await System.start({
   device: values.device,
 });
 await system.untilReady(READY_MS);
-const { workers } = (await (await fetch(`${system.url}/v1/workers`)).json()) as { workers: WorkerView[] };
-const device = shortName(workers[0] ?? { device: 'cpu', provider: 'cpu' });
+const device = await benchDevice(system.url);
 const [WIDTH = 160] = WIDTHS;
 const checksum = await checksumOf(system.url, 'rec-cold', WIDTH);
 const rows: Row[] = [];
@@ -201,7 +189,7 @@ for (const apiProcesses of APIS) {
 await writeResult(
   {
     name: 'serve',
-    device,
+    device: device.name,
     rows,
     figures: {
       serve: {
@@ -210,7 +198,5 @@ await writeResult(
       },
     },
   },
-  nvidiaDriverVersion() === null || device === 'cpu'
-    ? {}
-    : { gpu: workers[0]?.device ?? '', nvidiaDriver: nvidiaDriverVersion() ?? '' },
+  device.versions,
 );
