@@ -1,6 +1,6 @@
 import { identityModel } from '@warmlane/testing';
-import { benchDevice, deviceArgument } from './support/bench-device.js';
 import { type Echo, echoApart, echoHere } from './support/bare-echo.js';
+import { benchDevice, deviceArgument } from './support/bench-device.js';
 import { InferClient } from './support/infer-client.js';
 import { BenchFolder } from './support/repository.js';
 import { median, type Row, round, writeResult } from './support/result.js';
