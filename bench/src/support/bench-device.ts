@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { nvidiaDriverVersion } from '@warmlane/ort';
 
-interface WorkerView {
+export interface WorkerDevice {
   device: string;
   provider: string;
 }
@@ -17,9 +17,14 @@ export function deviceArgument(): string {
   return parseArgs({ options: { device: { type: 'string', default: 'cpu' } } }).values.device;
 }
 
-/** The device of the first worker of the system at `url`. */
+/** What the system at `url` runs on. */
 export async function benchDevice(url: string): Promise<BenchDevice> {
-  const { workers } = (await (await fetch(`${url}/v1/workers`)).json()) as { workers: WorkerView[] };
+  const { workers } = (await (await fetch(`${url}/v1/workers`)).json()) as { workers: WorkerDevice[] };
+  return benchDeviceOf(workers);
+}
+
+/** The GPU among the workers' devices, else the CPU. */
+export function benchDeviceOf(workers: readonly WorkerDevice[]): BenchDevice {
   const gpu = workers.find(({ provider }) => provider !== 'cpu');
   if (gpu === undefined) return { name: 'cpu', versions: {} };
   return { name: shortName(gpu.device), versions: { gpu: gpu.device, nvidiaDriver: nvidiaDriverVersion() ?? '' } };
