@@ -144,7 +144,7 @@ export class Executor {
 
   #route(request: ClassJob, inputs: NamedTensor[], arrivedAt: number, alone: boolean): Promise<Served> {
     const place = this.#placeOf(request, inputs);
-    const { model, version, shapeKey, deadlineAt, priority } = request;
+    const { model, version, shapeKey, enqueuedAt, deadlineAt, priority } = request;
     const { key, axes, items, padded, shared } = place ?? {
       key: classKey({ model, version, class: shapeKey }),
       axes: null,
@@ -154,7 +154,7 @@ export class Executor {
     };
     const pump = place === null ? this.#onFallback : this.#onLanes;
     return new Promise<Served>((done, failed) => {
-      const due = { class: key, arrivedAt, deadlineAt, priority };
+      const due = { class: key, enqueuedAt, arrivedAt, deadlineAt, priority };
       const progress = new Progress(items);
       pump.add({ ...due, request, inputs, key, axes, items, padded, shared, alone, progress, done, failed });
     });
