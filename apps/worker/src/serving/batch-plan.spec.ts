@@ -45,6 +45,7 @@ const work = (items: number, over: Partial<Work> = {}): Work => ({
   inputs: [{ name: 'x', dtype: 'uint8', dims: [items, 4], data: new Uint8Array(items * 4).fill(items) }],
   axes: AXES,
   items,
+  rows: items,
   padded: false,
   shared: '',
   alone: false,
