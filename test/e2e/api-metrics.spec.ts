@@ -1,9 +1,10 @@
 import { startRedis } from '@warmlane/testing';
+import { Queue, QueueEvents } from 'bullmq';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ApiProcess } from './api-process.fixture.js';
 import { DOUBLE } from './fake-models.fixture.js';
 import { FakeWorker, RECORD } from './fake-worker.fixture.js';
-import { send } from './protocol-client.fixture.js';
+import { floats, json, send } from './protocol-client.fixture.js';
 
 const SHAPE = 'x:float32[1,2]';
 const OTHER = 'x:float32[1,4]';
@@ -95,4 +96,64 @@ describe('/metrics of the fleet', () => {
     expect(await lanes(api)).toEqual({});
     expect(await valuesOf(api, 'warmlane_workers', 'state')).toEqual({});
   });
+
+  it('counts each inference once, whichever way it came, and the statistics say the same', async () => {
+    const api = await ApiProcess.start({ WARMLANE_REDIS: redis.url, WARMLANE_BODY_LIMIT: '1KiB' });
+    apis.push(api);
+    await worker.warm('double', '1', SHAPE);
+    const body = (shape: number[], data: number[]) => ({
+      body: JSON.stringify({ inputs: [{ name: 'x', datatype: 'FP32', shape, data }] }),
+    });
+    const queue = new Queue('inference', { connection: { host: '127.0.0.1', port: redis.port }, prefix: '{wl}' });
+    const events = new QueueEvents('inference', {
+      connection: { host: '127.0.0.1', port: redis.port },
+      prefix: '{wl}',
+    });
+    await events.waitUntilReady();
+    const ended = async (shape: number[], ...values: number[]): Promise<unknown> => {
+      const x = { name: 'x', datatype: 'FP32', shape, base64: floats(...values).toString('base64') };
+      const job = await queue.add('infer', { v: 1, model: 'double', inputs: [x] });
+      return await job.waitUntilFinished(events, 20_000).catch((error: unknown) => error);
+    };
+    try {
+      const infer = `${api.url}/v2/models/double/infer`;
+      // Synchronous: one warm, one cold, one that does not fit, one that is too large to be looked at.
+      expect((await send(infer, body([1, 2], [1, 2]))).headers['warmlane-lane']).toBe('ready');
+      expect((await send(infer, body([2, 2], [1, 2, 3, 4]))).headers['warmlane-lane']).toBe('cold');
+      expect((await send(infer, body([2], [1, 2]))).headers['warmlane-error']).toBe('bad-request');
+      expect((await send(infer, { body: 'x'.repeat(2_000) })).headers['warmlane-error']).toBe('too-large');
+      // Asynchronous: one warm, whose answer is fetched twice, and one refused.
+      const later = `${api.url}/v1/models/double/versions/1/infer`;
+      const { id } = json<{ id: string }>(await send(later, body([1, 2], [3, 4])));
+      const result = () => send(`${api.url}/v1/inferences/${id}`);
+      await expect.poll(async () => (await result()).headers['warmlane-lane']).toBe('ready');
+      expect((await result()).status).toBe(200);
+      expect((await send(later, body([2], [1, 2]))).headers['warmlane-error']).toBe('bad-request');
+      // From the queue: one warm, one that does not fit.
+      expect(await ended([1, 2], 5, 6)).toMatchObject({ lane: 'ready' });
+      expect(await ended([2], 5, 6)).toMatchObject({ message: expect.stringContaining('bad-request') as unknown });
+
+      await expect
+        .poll(() => valuesOf(api, 'warmlane_requests_total', 'served'))
+        .toEqual({ ready: 3, cold: 1, failed: 4 });
+      expect(await valuesOf(api, 'warmlane_request_failures_total', 'code')).toEqual({
+        'bad-request': 3,
+        'too-large': 1,
+      });
+      const counts = async () => {
+        const { model_stats } = json<{ model_stats: ModelStats[] }>(await send(`${api.url}/v2/models/double/stats`));
+        const [stats] = model_stats;
+        return [stats?.inference_count, stats?.inference_stats.success.count, stats?.inference_stats.fail.count];
+      };
+      await expect.poll(counts, { timeout: 5_000 }).toEqual([4, 4, 4]);
+    } finally {
+      await events.close();
+      await queue.close();
+    }
+  });
 });
+
+interface ModelStats {
+  inference_count: number;
+  inference_stats: Record<'success' | 'fail', { count: number }>;
+}

@@ -1,11 +1,14 @@
 import { printShapeKey, type TensorSpec } from '@warmlane/contracts';
 import {
   addSubModel,
+  bytesOf,
   centredModel,
   convReluModel,
   gatherModel,
   matMulModel,
+  model,
   softmaxModel,
+  tensor,
   twoBatchAxesModel,
 } from '@warmlane/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -91,6 +94,43 @@ describe('a batch', () => {
   });
 });
 
+/** x float32 [1,T] -> `op` over T -> y float32 [1,1]. */
+function reduceModel(op: 'ReduceMax' | 'ReduceMin' | 'ReduceMean', name: string): Uint8Array {
+  return model({
+    name,
+    nodes: [{ op, inputs: ['x'], outputs: ['y'], attributes: { axes: { ints: [1] } } }],
+    inputs: [{ name: 'x', dtype: 'float32', dims: [1, 'T'] }],
+    outputs: [{ name: 'y', dtype: 'float32', dims: [1, 1] }],
+  });
+}
+
+/** x float32 [N,T], T a multiple of 4 -> maximum of each four -> y float32 [N,Q]. */
+function foursModel(): Uint8Array {
+  return model({
+    name: 'fours',
+    nodes: [
+      { op: 'Reshape', inputs: ['x', 'shape'], outputs: ['fours'] },
+      { op: 'ReduceMax', inputs: ['fours'], outputs: ['y'], attributes: { axes: { ints: [2] }, keepdims: { int: 0 } } },
+    ],
+    inputs: [{ name: 'x', dtype: 'float32', dims: ['N', 'T'] }],
+    outputs: [{ name: 'y', dtype: 'float32', dims: ['N', 'Q'] }],
+    initializers: [tensor('shape', 'int64', [3], bytesOf(BigInt64Array.from([0n, -1n, 4n])))],
+  });
+}
+
+/** x float32 [N,1] times c float32 [T], which has no batch axis -> y float32 [N,T]. */
+function outerModel(): Uint8Array {
+  return model({
+    name: 'outer',
+    nodes: [{ op: 'Mul', inputs: ['x', 'c'], outputs: ['y'] }],
+    inputs: [
+      { name: 'x', dtype: 'float32', dims: ['N', 1] },
+      { name: 'c', dtype: 'float32', dims: ['T'] },
+    ],
+    outputs: [{ name: 'y', dtype: 'float32', dims: ['N', 'T'] }],
+  });
+}
+
 describe('padding', () => {
   const pad = (axis: number, to: number[], crop: string) => ({ x: { axis, to, outputs: { y: { axis, crop } } } });
 
@@ -124,6 +164,36 @@ describe('padding', () => {
   ])('is off for %s, and the record says why', async (_what, bytes, rule, shapeKey, reason) => {
     const { record } = await warmed(bytes, { pad: rule }, shapeKey);
     expect(record.padding).toMatchObject({ verified: false, reason: expect.stringMatching(reason) });
+  });
+
+  it.each(['ReduceMax', 'ReduceMin'] as const)('is off for %s, which hides behind values of both signs', async (op) => {
+    for (const name of ['a', 'b', 'c']) {
+      const { record } = await warmed(reduceModel(op, name), { pad: { x: { axis: 1, to: [16] } } }, xOf(1, 16));
+      expect(record.padding).toMatchObject({ verified: false, reason: expect.stringContaining('wrong numbers') });
+    }
+  });
+
+  it('is off where the samples cannot show it', async () => {
+    const config = { pad: { x: { axis: 1, to: [16], value: 0 } }, inputs: { x: { zeros: true } } };
+    const { record } = await warmed(reduceModel('ReduceMean', 'zeros'), config, xOf(1, 16));
+    expect(record.padding).toMatchObject({
+      verified: false,
+      reason: expect.stringContaining('only what it is padded'),
+    });
+  });
+
+  it('asks the rule only for sizes that the model takes', async () => {
+    const config = { batch: { sizes: [1, 2] }, pad: pad(1, [32], 'd/4') };
+    const { record } = await warmed(foursModel(), config, xOf(2, 32));
+    expect(record.padding).toMatchObject({ verified: true, reason: '' });
+    expect(record.padding?.shapes).toContain(xOf(1, 28));
+  });
+
+  it('of an input without a batch axis is proven in runs of their own', async () => {
+    const rule = { c: { axis: 0, to: [8], outputs: { y: { axis: 1, crop: 'd' } } } };
+    const config = { batch: { axis: { x: 0, y: 0 }, sizes: [4] }, pad: rule };
+    const { record } = await warmed(outerModel(), config, 'x:float32[4,1];c:float32[8]');
+    expect(record.padding).toMatchObject({ verified: true, reason: '' });
   });
 
   it('of integers takes a value that they can hold', async () => {

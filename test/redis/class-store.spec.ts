@@ -18,7 +18,7 @@ describe('ClassStore', () => {
     await lanes.ready(doc, CLASS);
     await classes.setPadding('rec', '1', CLASS, 'rules');
     await classes.setPadding('rec', '1', Y, 'others');
-    expect(await classes.padding('rec', '1', CLASS)).toBe('rules');
+    expect(await classes.paddings('rec', '1')).toEqual({ [CLASS]: 'rules', [Y]: 'others' });
     expect(await classes.list('rec', '1')).toEqual([CLASS]);
 
     const queue = new Queue(classQueueName('rec', '1', CLASS), { connection: redis, prefix: PREFIX });
@@ -38,7 +38,7 @@ describe('ClassStore', () => {
     expect(await classes.list('rec', '1')).toEqual([]);
     expect(await redis.hgetall(keys.padding('rec', '1'))).toEqual({ [Y]: 'others' });
     await classes.setPadding('rec', '1', Y, null);
-    expect(await classes.padding('rec', '1', Y)).toBeNull();
+    expect(await classes.paddings('rec', '1')).toEqual({});
     expect(await redis.keys(`${PREFIX}:run.*`)).toEqual([]);
   });
 

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import { isErrorCode, type NamedTensor, WarmlaneError } from '@warmlane/contracts';
 import { createQueue, type InferRequest, Producer, type ProducerOptions } from '@warmlane/queues';
 import { BlobStore, classQueueName, coldQueueName, LaneStore } from '@warmlane/redis';
@@ -201,6 +202,22 @@ describe('Producer', () => {
     await Promise.all([first, ...others]);
     expect(order).toEqual([9, 0, 3, 5, 8]);
     await queue.close();
+  });
+
+  it('serves a patient request before its deadline, however many urgent ones come', async () => {
+    await registerEcho(fixture.redis);
+    const worker = await startWorker({ concurrency: 1, before: () => delay(20) });
+    await worker.serveCold();
+    const producer = await startProducer();
+    let waits = true;
+    const urgent = Array.from({ length: 8 }, async () => {
+      while (waits) await infer(producer, [1], { priority: 0 });
+    });
+    const patient = infer(producer, [2], { priority: 9, deadlineMs: 4_000 }).finally(() => {
+      waits = false;
+    });
+    const answers = await Promise.allSettled([patient, ...urgent]);
+    expect(answers[0]).toMatchObject({ status: 'fulfilled', value: { worker: worker.id } });
   });
 
   it('refuses what does not fit the model before anything is enqueued', async () => {

@@ -148,6 +148,22 @@ describe('serving in batches', () => {
     expect(plain(answer)).toEqual([107, 107, 108, 108]);
   });
 
+  it('counts as many inferences of a request that runs whole as of one that is served cold', async () => {
+    const { rig: of, release } = await startHeld();
+    release();
+    const key = 'x:uint8[3,2]';
+    const cold = await producer.sendRows(rows(1, 2, 3), { cold: true, shapeClass: key });
+    const lane = await of.readyRows(3, 10, false);
+    const whole = await producer.sendRows(rows(1, 2, 3), { shapeClass: lane.class });
+    expect([success(cold), success(whole)]).toMatchObject([
+      { lane: 'cold', items: 3 },
+      { lane: 'ready', items: 3 },
+    ]);
+    await of.stats.flush();
+    const { batches } = await of.stats.get(ROWS.name, ROWS.version);
+    expect(batches.map(({ batchSize, computeInfer }) => [batchSize, computeInfer.count])).toEqual([[3, 2]]);
+  });
+
   it('has credit for the next batch while one runs', async () => {
     const { rig: of } = await startHeld();
     const before = of.serving.load.limit;

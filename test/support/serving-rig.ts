@@ -126,24 +126,25 @@ export class ServingRig {
     return lane;
   }
 
-  /** A lane of so many rows becomes READY; one that is padded to has an axis more than there is. */
-  async readyRows(size: number, p50Ms: number): Promise<ReadyLane> {
+  /** A lane of so many rows becomes READY, in the class of all sizes or, where its batch is not proven, of its own shape. */
+  async readyRows(size: number, p50Ms: number, proven = true): Promise<ReadyLane> {
     const shapeKey = `x:uint8[${size},2]`;
+    const shapeClass = proven ? ROWS_CLASS : shapeKey;
     const lane: ReadyLane = {
       id: newId(),
       model: ROWS.name,
       version: ROWS.version,
       shapeKey,
-      class: ROWS_CLASS,
+      class: shapeClass,
       inputs: [{ name: 'x', dtype: 'uint8', dims: [size, 2] }],
       outputs: ['y'],
       epoch: this.#epoch,
       p50Ms,
-      batch: { axes: { inputs: { x: 0 }, outputs: { y: 0 } }, size },
+      batch: proven ? { axes: { inputs: { x: 0 }, outputs: { y: 0 } }, size } : null,
       pad: null,
     };
     const doc = { id: lane.id, model: ROWS.name, version: '1', shapeKey, worker: this.id, epoch: this.#epoch };
-    await this.#laneStore.ready(readyDoc(doc), ROWS_CLASS);
+    await this.#laneStore.ready(readyDoc(doc), shapeClass);
     await this.lanes.ready(lane);
     return lane;
   }

@@ -5,7 +5,7 @@ import { WarmlaneError } from './errors.js';
 import type { ModelConfig, PadConfig } from './model-config.js';
 import { type ModelMetadata, orderInputs, printValueInfo, type ValueInfo } from './model-metadata.js';
 import type { TensorSpec } from './tensor.js';
-import { sameDims, withSize } from './tensor-box.js';
+import { withSize } from './tensor-box.js';
 
 /** The size of one axis of an output after it was cropped. */
 export interface Crop {
@@ -31,9 +31,6 @@ export interface PadPlan {
   readonly digest: string;
 }
 
-/** Combinations of buckets that are looked at for one request. */
-const MOST_COMBINATIONS = 1_024;
-
 /**
  * The padding that a model's configuration allows; whether it is right is proven at warm-up. Throws `bad-request` that
  * names what does not fit the model. @returns null for a model without `pad`
@@ -56,26 +53,33 @@ export function padPlanOf(
 }
 
 /**
- * The shapes to which a request may be padded, the smallest first: every combination of buckets that is not smaller, and
- * that the model's metadata takes. Not the request's own shape.
+ * True where a request may be padded to a larger shape: buckets on the axes that are padded, the same sizes on all others,
+ * and outputs that the rules have a size for.
  */
-export function paddedShapes(plan: PadPlan, metadata: ModelMetadata, inputs: readonly TensorSpec[]): TensorSpec[][] {
-  let shapes: TensorSpec[][] = [inputs.map(({ name, dtype, dims }) => ({ name, dtype, dims }))];
-  for (const { input, axis, to } of plan.axes) {
-    const size = inputs.find((one) => one.name === input)?.dims[axis] ?? 0;
-    const buckets = to.filter((bucket) => bucket >= size);
-    if (size < 1) return [];
-    shapes = shapes
-      .flatMap((shape) => buckets.map((bucket) => resized(shape, input, axis, bucket)))
-      .slice(0, MOST_COMBINATIONS);
+export function canBePadded(plan: PadPlan, inputs: readonly TensorSpec[], to: readonly TensorSpec[]): boolean {
+  if (inputs.length !== to.length || !isPadTarget(plan, to)) return false;
+  let larger = false;
+  for (const [at, { name, dtype, dims }] of inputs.entries()) {
+    const wanted = to[at];
+    if (wanted?.name !== name || wanted.dtype !== dtype || wanted.dims.length !== dims.length) return false;
+    for (const [axis, size] of dims.entries()) {
+      const padded = plan.axes.some((one) => one.input === name && one.axis === axis);
+      const bucket = wanted.dims[axis] ?? 0;
+      if (padded ? size < 1 || size > bucket : size !== bucket) return false;
+      larger ||= size < bucket;
+    }
   }
-  return shapes
-    .filter(
-      (shape) => shape.some((one, at) => !sameDims(one.dims, inputs[at]?.dims ?? [])) && acceptsShape(metadata, shape),
-    )
-    .map((shape) => ({ shape, elements: elementsOf(shape) }))
-    .sort((a, b) => a.elements - b.elements)
-    .map(({ shape }) => shape);
+  return larger && hasCrops(plan, inputs, to);
+}
+
+function hasCrops(plan: PadPlan, inputs: readonly TensorSpec[], to: readonly TensorSpec[]): boolean {
+  try {
+    cropsOf(plan, inputs, to);
+    return true;
+  } catch (thrown) {
+    if (thrown instanceof WarmlaneError && thrown.code === 'bad-request') return false;
+    throw thrown;
+  }
 }
 
 /** True where every padded axis of a shape has the size of a bucket: requests may be padded to it. */
@@ -144,10 +148,6 @@ function checkOnce(texts: readonly string[]): void {
   if (twice !== undefined) throw refused(`${twice} has two rules`, 'Keep one of them.');
 }
 
-function resized(shape: readonly TensorSpec[], input: string, axis: number, size: number): TensorSpec[] {
-  return shape.map((one) => (one.name === input ? { ...one, dims: withSize(one.dims, axis, size) } : one));
-}
-
 /**
  * Whether a model's metadata takes inputs of these shapes. One symbol has one size: of two inputs that are padded, not
  * every combination is a shape.
@@ -160,10 +160,6 @@ export function acceptsShape(metadata: ModelMetadata, shape: readonly TensorSpec
     if (thrown instanceof WarmlaneError && thrown.code === 'bad-request') return false;
     throw thrown;
   }
-}
-
-function elementsOf(shape: readonly TensorSpec[]): number {
-  return shape.reduce((sum, { dims }) => sum + dims.reduce((product, dim) => product * dim, 1), 0);
 }
 
 function digestOf(axes: readonly PadAxis[]): string {

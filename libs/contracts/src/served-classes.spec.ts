@@ -3,7 +3,7 @@ import { type ModelConfig, modelConfigSchema } from './model-config.js';
 import type { ModelMetadata } from './model-metadata.js';
 import { cropsOf, isPadTarget } from './padding.js';
 import { exactClasses, itemsOf, paddedClasses, placementClassOf, servingRulesOf } from './served-classes.js';
-import { parseShapeKey } from './shape-key.js';
+import { parseShapeClass, parseShapeKey } from './shape-key.js';
 
 const REC: ModelMetadata = {
   inputs: [{ name: 'x', dtype: 'float32', dims: ['N', 3, 48, 'W'] }],
@@ -22,8 +22,12 @@ const config = (text: Record<string, unknown>): ModelConfig => modelConfigSchema
 const rules = (metadata: ModelMetadata, text: Record<string, unknown>) => servingRulesOf(metadata, config(text));
 const classes = (metadata: ModelMetadata, text: Record<string, unknown>, key: string) =>
   exactClasses(rules(metadata, text), key, parseShapeKey(key)).map(({ shapeClass }) => shapeClass);
-const padded = (metadata: ModelMetadata, text: Record<string, unknown>, key: string) =>
-  paddedClasses(rules(metadata, text), parseShapeKey(key)).map(({ shapeClass }) => shapeClass);
+const padded = (metadata: ModelMetadata, text: Record<string, unknown>, key: string, proven: string[]) =>
+  paddedClasses(
+    rules(metadata, text),
+    parseShapeKey(key),
+    proven.map((shapeClass) => ({ shapeClass, inputs: parseShapeClass(shapeClass) })),
+  ).map(({ shapeClass }) => shapeClass);
 
 describe('shape classes', () => {
   it('are the shape key where the model declares no batch', () => {
@@ -65,37 +69,55 @@ describe('shape classes', () => {
 describe('padded classes', () => {
   const pad = { x: { axis: 3, to: [480, 160, 320], outputs: { y: { axis: 1, crop: 'ceil(d/8)' } } } };
 
-  it('are the buckets that are not smaller, the smallest first, never the own shape', () => {
-    expect(padded(REC, { pad }, 'x:float32[1,3,48,161]')).toEqual(['x:float32[1,3,48,320]', 'x:float32[1,3,48,480]']);
-    expect(padded(REC, { pad }, 'x:float32[1,3,48,320]')).toEqual(['x:float32[1,3,48,480]']);
-    expect(padded(REC, { pad }, 'x:float32[1,3,48,481]')).toEqual([]);
-    expect(padded(REC, {}, 'x:float32[1,3,48,161]')).toEqual([]);
+  it('are the proven buckets that are not smaller, the smallest first, never the own shape', () => {
+    const all = [480, 160, 320].map((width) => `x:float32[1,3,48,${width}]`);
+    const [large = '', , middle = ''] = all;
+    expect(padded(REC, { pad }, 'x:float32[1,3,48,161]', all)).toEqual([middle, large]);
+    expect(padded(REC, { pad }, 'x:float32[1,3,48,161]', [large])).toEqual([large]);
+    expect(padded(REC, { pad }, 'x:float32[1,3,48,320]', all)).toEqual([large]);
+    expect(padded(REC, { pad }, 'x:float32[1,3,48,481]', all)).toEqual([]);
+    expect(padded(REC, { pad }, 'x:float32[1,3,48,0]', all)).toEqual([]);
+    expect(padded(REC, { pad }, 'x:float32[2,3,48,161]', all)).toEqual([]);
+    expect(padded(REC, {}, 'x:float32[1,3,48,161]', all)).toEqual([]);
+  });
+
+  it('are none where the bucket is none any more, or the crop gives no size', () => {
+    const proven = ['x:float32[1,3,48,480]', 'x:float32[1,3,48,500]'];
+    expect(padded(REC, { pad }, 'x:float32[1,3,48,400]', proven)).toEqual(['x:float32[1,3,48,480]']);
+    const fours = { x: { axis: 3, to: [480], outputs: { y: { axis: 1, crop: 'd/4' } } } };
+    expect(padded(REC, { pad: fours }, 'x:float32[1,3,48,400]', proven)).toEqual(['x:float32[1,3,48,480]']);
+    expect(padded(REC, { pad: fours }, 'x:float32[1,3,48,402]', proven)).toEqual([]);
   });
 
   it('combine with the batch', () => {
-    expect(padded(REC, { pad, batch: { sizes: [1, 4] } }, 'x:float32[2,3,48,400]')).toEqual([
+    const batch = { sizes: [1, 4] };
+    const proven = ['x:float32[2,3,48,480]', 'x:float32[b,3,48,480]', 'x:float32[3,3,48,480]'];
+    expect(padded(REC, { pad, batch }, 'x:float32[2,3,48,400]', proven)).toEqual([
       'x:float32[b,3,48,480]',
       'x:float32[2,3,48,480]',
     ]);
+    expect(padded(REC, { pad, batch }, 'x:float32[0,3,48,400]', proven)).toEqual([]);
+    expect(padded(REC, { pad }, 'x:float32[2,3,48,400]', proven)).toEqual(['x:float32[2,3,48,480]']);
   });
 
-  it('are the product of all entries, by size', () => {
+  it('are found in a product of any size, by size', () => {
     const image: ModelMetadata = {
       inputs: [{ name: 'x', dtype: 'uint8', dims: [1, 'H', 'W'] }],
       outputs: [{ name: 'y', dtype: 'uint8', dims: [1, 'H', 'W'] }],
     };
-    const list = [{ x: { axis: 1, to: [32, 64] } }, { x: { axis: 2, to: [32, 48] } }];
-    expect(padded(image, { pad: list }, 'x:uint8[1,32,20]')).toEqual([
-      'x:uint8[1,32,32]',
-      'x:uint8[1,32,48]',
-      'x:uint8[1,64,32]',
+    const to = Array.from({ length: 40 }, (_, at) => 32 + 16 * at);
+    const list = [{ x: { axis: 1, to } }, { x: { axis: 2, to } }];
+    const proven = ['x:uint8[1,656,656]', 'x:uint8[1,64,48]', 'x:uint8[1,32,64]', 'x:uint8[1,32,33]'];
+    expect(padded(image, { pad: list }, 'x:uint8[1,32,20]', proven)).toEqual([
+      'x:uint8[1,32,64]',
       'x:uint8[1,64,48]',
+      'x:uint8[1,656,656]',
     ]);
     expect(isPadTarget(rules(image, { pad: list }).pad ?? never(), parseShapeKey('x:uint8[1,64,48]'))).toBe(true);
     expect(isPadTarget(rules(image, { pad: list }).pad ?? never(), parseShapeKey('x:uint8[1,64,40]'))).toBe(false);
   });
 
-  it('leave out what the metadata refuses: one symbol has one size', () => {
+  it('pad all axes that the rules name', () => {
     const text: ModelMetadata = {
       inputs: [
         { name: 'ids', dtype: 'int64', dims: ['N', 'L'] },
@@ -104,10 +126,8 @@ describe('padded classes', () => {
       outputs: [{ name: 'y', dtype: 'float32', dims: ['N'] }],
     };
     const both = { ids: { axis: 1, to: [8, 16] }, mask: { axis: 1, to: [8, 16] } };
-    expect(padded(text, { pad: both }, 'ids:int64[1,5];mask:int64[1,5]')).toEqual([
-      'ids:int64[1,8];mask:int64[1,8]',
-      'ids:int64[1,16];mask:int64[1,16]',
-    ]);
+    const proven = ['ids:int64[1,16];mask:int64[1,16]', 'ids:int64[1,8];mask:int64[1,8]'];
+    expect(padded(text, { pad: both }, 'ids:int64[1,5];mask:int64[1,5]', proven)).toEqual(proven.toReversed());
   });
 
   it('crop by rule, and only for axes that were padded', () => {

@@ -3,8 +3,8 @@ import type { ModelDoc } from './documents.js';
 import { WarmlaneError } from './errors.js';
 import type { ModelConfig } from './model-config.js';
 import type { ModelMetadata } from './model-metadata.js';
-import { type PadPlan, paddedShapes, padPlanOf } from './padding.js';
-import { parseShapeKey, printShapeKey } from './shape-key.js';
+import { canBePadded, type PadPlan, padPlanOf } from './padding.js';
+import { type ClassInput, parseShapeKey } from './shape-key.js';
 import type { TensorSpec } from './tensor.js';
 
 /** What a model's configuration allows beside the exact shape. */
@@ -39,15 +39,45 @@ export function exactClasses({ batch }: ServingRules, key: string, inputs: reado
   return [{ shapeClass: batchClassOf(batch, inputs), padded: false }, exact];
 }
 
-/** The classes to whose shapes the request may be padded, the smallest first. */
-export function paddedClasses(rules: ServingRules, inputs: readonly TensorSpec[]): ServedClass[] {
-  const { batch, pad, metadata } = rules;
+/** A class for whose shape padding is proven. */
+export interface PadTarget {
+  shapeClass: string;
+  inputs: readonly ClassInput[];
+}
+
+/** Of the given classes those to whose shapes the request may be padded, the smallest first; of one shape any batch first. */
+export function paddedClasses(
+  { batch, pad }: ServingRules,
+  inputs: readonly TensorSpec[],
+  proven: readonly PadTarget[],
+): ServedClass[] {
   if (pad === null) return [];
-  const batched = batch !== null && rowsOf(batch, inputs) !== null;
-  return paddedShapes(pad, metadata, inputs).flatMap((shape) => {
-    const exact = { shapeClass: printShapeKey(shape), padded: true };
-    return batched ? [{ shapeClass: batchClassOf(batch, shape), padded: true }, exact] : [exact];
-  });
+  const rows = batch === null ? null : rowsOf(batch, inputs);
+  return proven
+    .flatMap(({ shapeClass, inputs: dims }) => {
+      const shape = shapeWith(dims, batch, rows);
+      const batched = dims.some((one) => one.dims.includes('b'));
+      return shape !== null && canBePadded(pad, inputs, shape)
+        ? [{ shapeClass, batched, size: elementsOf(shape) }]
+        : [];
+    })
+    .sort((a, b) => a.size - b.size || Number(b.batched) - Number(a.batched))
+    .map(({ shapeClass }) => ({ shapeClass, padded: true }));
+}
+
+/** The shape that a class has for so many items; null where it has another batch axis, or needs one and there is none. */
+function shapeWith(dims: readonly ClassInput[], batch: BatchAxes | null, rows: number | null): TensorSpec[] | null {
+  const shape: TensorSpec[] = [];
+  for (const one of dims) {
+    const axis = one.dims.indexOf('b');
+    if (axis >= 0 && (rows === null || batch?.inputs[one.name] !== axis)) return null;
+    shape.push({ ...one, dims: one.dims.map((dim) => (dim === 'b' ? (rows ?? 0) : dim)) });
+  }
+  return shape;
+}
+
+function elementsOf(shape: readonly TensorSpec[]): number {
+  return shape.reduce((sum, { dims }) => sum + dims.reduce((product, dim) => product * dim, 1), 0);
 }
 
 /** What of a registered version decides where its lanes are placed. */

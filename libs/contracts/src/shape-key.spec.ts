@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { WarmlaneError } from './errors.js';
-import { decodeName, encodeName, parseShapeKey, printShapeClass, printShapeKey } from './shape-key.js';
+import { decodeName, encodeName, parseShapeClass, parseShapeKey, printShapeClass, printShapeKey } from './shape-key.js';
 import { DTYPE_NAMES, type TensorSpec } from './tensor.js';
 
 describe('shape key', () => {
@@ -57,5 +57,15 @@ describe('shape key', () => {
 
   it('writes the batch dimension of a class as b', () => {
     expect(printShapeClass([{ name: 'x', dtype: 'float32', dims: ['b', 3, 48, 320] }])).toBe('x:float32[b,3,48,320]');
+  });
+});
+
+describe('shape classes', () => {
+  it('are printed and parsed', () => {
+    const text = 'in%2Fput:float32[b,3];state:float32[2,b,4];sr:int64[]';
+    expect(printShapeClass(parseShapeClass(text))).toBe(text);
+    expect(parseShapeClass(text)[1]).toEqual({ name: 'state', dtype: 'float32', dims: [2, 'b', 4] });
+    expect(() => parseShapeClass('x:float32[c,3]')).toThrow('no shape class');
+    expect(() => parseShapeClass('x:float31[b]')).toThrow('no shape class');
   });
 });

@@ -55,6 +55,18 @@ export function parseShapeKey(text: string): TensorSpec[] {
   return inputs;
 }
 
+/** Inverse of {@link printShapeClass}. Throws `bad-request` for what it never prints. */
+export function parseShapeClass(text: string): ClassInput[] {
+  return text.split(';').map((part) => {
+    const [, name = '', dtype = '', dims = ''] = PART.exec(part) ?? [];
+    const sizes = dims === '' ? [] : dims.split(',');
+    if (!isDType(dtype) || !sizes.every((size) => size === 'b' || DIM.test(size))) {
+      throw new WarmlaneError('bad-request', `'${text}' is no shape class`, 'For example x:float32[b,3,48,320].');
+    }
+    return { name: decodeName(name), dtype, dims: sizes.map((size) => (size === 'b' ? size : Number(size))) };
+  });
+}
+
 function parsePart(part: string, whole: string): TensorSpec {
   const match = PART.exec(part);
   if (match === null) {

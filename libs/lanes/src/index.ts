@@ -3,6 +3,7 @@ export * from './compare.js';
 export * from './cover.js';
 export * from './deaths.js';
 export * from './npy.js';
+export { hollowPadding, oneSided, type Side } from './one-sided.js';
 export { externalLocations } from './onnx/external-locations.js';
 export * from './onnx/graph-reader.js';
 export { type ByteSource, MalformedError } from './onnx/proto-reader.js';

@@ -48,9 +48,9 @@ export class ClassStore {
     else await this.redis.hset(key, shapeClass, rules);
   }
 
-  /** What {@link setPadding} noted last. */
-  padding(model: string, version: string, shapeClass: string): Promise<string | null> {
-    return this.redis.hget(keys.padding(model, version), shapeClass);
+  /** By class, what {@link setPadding} noted last. */
+  paddings(model: string, version: string): Promise<Record<string, string>> {
+    return this.redis.hgetall(keys.padding(model, version));
   }
 
   /** Forgets a class without holders and jobs, and what is left of its queue. False where it has either. */

@@ -24,6 +24,7 @@ import { FirstLoad } from '../fleet/first-load.js';
 import { RedisGate } from '../fleet/redis.gate.js';
 import type { BytesInFlight } from '../http/bytes-in-flight.js';
 import { ApiMetrics } from '../metrics/api.metrics.js';
+import { InferenceCounts } from '../metrics/inference-counts.js';
 import { RedisClients } from '../redis/redis.clients.js';
 import { EventStreams } from '../rest/event-streams.js';
 import type { CloseStep } from './close-within.js';
@@ -43,6 +44,7 @@ export class ApiParts {
   readonly inFlight = new InFlight();
   readonly producer: Producer;
   readonly coordinator: WarmupCoordinator;
+  readonly counts: InferenceCounts;
   readonly #dispatcher: EntryDispatcher;
   readonly #blobs: BlobStore;
   readonly #stalls: StallMonitor;
@@ -88,6 +90,9 @@ export class ApiParts {
       place: placeLane,
       logger: log,
     });
+    this.counts = new InferenceCounts(this.metrics, this.#stats, (model, version) =>
+      this.#gate.use(() => this.producer.resolve(model, version)),
+    );
     this.#blobs = new BlobStore(blobs, main, { limitBytes: BLOB_LIMIT_BYTES });
     this.#dispatcher = new EntryDispatcher({
       redis: main,
@@ -95,6 +100,8 @@ export class ApiParts {
       coordinator: this.coordinator,
       firstLoad: this.#firstLoad,
       blobs: this.#blobs,
+      onServed: (served) => this.counts.served(served, served.timing.totalMs),
+      onFailed: ({ code, model, version, elapsedMs }) => this.counts.failed(code, model, version, elapsedMs),
       logger: log,
     });
   }
@@ -104,6 +111,7 @@ export class ApiParts {
     const { main } = this.#redis;
     return [
       { provide: ApiMetrics, useValue: this.metrics },
+      { provide: InferenceCounts, useValue: this.counts },
       { provide: CodecPool, useValue: this.codec },
       { provide: EventStreams, useValue: this.streams },
       { provide: InFlight, useValue: this.inFlight },

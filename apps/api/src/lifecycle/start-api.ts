@@ -50,6 +50,7 @@ export async function startApi(config: ApiConfig, log: Logger): Promise<RunningA
   methods.watch(fastify);
   fastify.addHook('onResponse', (request, reply, done) => {
     parts.metrics.answered(request.method, request.routeOptions.url ?? 'none', reply.statusCode, reply.elapsedTime);
+    parts.counts.answered(request, reply);
     done();
   });
   parts.watch(pipeline.bytes);

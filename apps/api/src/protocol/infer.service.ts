@@ -1,9 +1,8 @@
 import type { ServerResponse } from 'node:http';
 import { Injectable } from '@nestjs/common';
-import { DEFAULT_INFER_DEADLINE_MS, DEFAULT_PRIORITY, type ErrorCode, WarmlaneError } from '@warmlane/contracts';
+import { DEFAULT_INFER_DEADLINE_MS, DEFAULT_PRIORITY, WarmlaneError } from '@warmlane/contracts';
 import { StallMonitor } from '@warmlane/observability';
 import { type InferAnswer, Producer } from '@warmlane/queues';
-import { StatsStore } from '@warmlane/redis';
 import { HeldTensor } from '@warmlane/shm';
 import type { FastifyRequest } from 'fastify';
 import { CodecPool } from '../codec/codec-pool.js';
@@ -15,7 +14,7 @@ import { ModelDirectory } from '../fleet/model-directory.js';
 import { abortedBy } from '../http/aborted-by.js';
 import { choosePacking } from '../http/pack-body.js';
 import type { BodyPart } from '../http/send-parts.js';
-import { ApiMetrics } from '../metrics/api.metrics.js';
+import { InferenceCounts } from '../metrics/inference-counts.js';
 import { IdempotentInference } from './idempotent-inference.js';
 import { InferBody } from './infer-body.js';
 import { answerHeaders, idempotencyHeader } from './infer-headers.js';
@@ -41,8 +40,7 @@ export class InferService {
     private readonly firstLoad: FirstLoad,
     private readonly producer: Producer,
     private readonly idempotent: IdempotentInference,
-    private readonly metrics: ApiMetrics,
-    private readonly stats: StatsStore,
+    private readonly counts: InferenceCounts,
     private readonly stalls: StallMonitor,
   ) {}
 
@@ -55,6 +53,7 @@ export class InferService {
   ): Promise<PartedAnswer> {
     const startedAt = performance.now();
     const leave = this.stalls.enter(`infer ${model}`);
+    this.counts.take(request);
     try {
       const decoded = await this.bodies.read(request, model, version);
       const form = outputForm(decoded.outputs, decoded.binaryOutput);
@@ -63,10 +62,10 @@ export class InferService {
       // Answered: its job has read the inputs, and a second run of it answers nobody.
       if (request.bodyDigest === null) request.bodyDone?.();
       const encoded = await this.#parted(decoded, answer, form);
-      this.#count(answer, performance.now() - startedAt);
+      this.counts.served(answer, performance.now() - startedAt);
       return encoded;
     } catch (error) {
-      this.#countFailure(WarmlaneError.from(error).code, model, version, performance.now() - startedAt);
+      this.counts.failed(WarmlaneError.from(error).code, model, version, performance.now() - startedAt);
       throw error;
     } finally {
       leave();
@@ -141,41 +140,7 @@ export class InferService {
     if (headBytes !== null) return { body, headers: binaryHeaders(answer, headBytes) };
     return { body, headers: { ...answerHeaders(answer), 'content-type': 'application/json' } };
   }
-
-  #count({ lane, model, version, items, timing }: InferAnswer, elapsedMs: number): void {
-    this.metrics.served(lane, timing);
-    this.stats.request(model, version, {
-      ok: true,
-      items,
-      totalNs: elapsedMs * 1e6,
-      queueNs: timing.queueMs * 1e6,
-      computeInputNs: timing.copyMs * 1e6,
-      computeInferNs: timing.computeMs * 1e6,
-      computeOutputNs: 0,
-    });
-  }
-
-  #countFailure(code: ErrorCode, model: string, version: string | null, elapsedMs: number): void {
-    this.metrics.failed(code);
-    if (NOBODYS.has(code)) return;
-    const sample = {
-      ok: false,
-      items: 0,
-      totalNs: elapsedMs * 1e6,
-      queueNs: 0,
-      computeInputNs: 0,
-      computeInferNs: 0,
-      computeOutputNs: 0,
-    };
-    this.models.servable(model, version).then(
-      (found) => this.stats.request(found.name, found.version, sample),
-      () => undefined,
-    );
-  }
 }
-
-/** Failures before the model is known count for nobody. */
-const NOBODYS = new Set<ErrorCode>(['unknown-model', 'unknown-version', 'redis-away', 'not-ready', 'overloaded']);
 
 /** All outputs that it asks for are to come as raw bytes. */
 function isBinary({ outputs, binaryOutput }: InferRequest): boolean {

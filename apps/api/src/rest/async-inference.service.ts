@@ -4,17 +4,19 @@ import {
   checkOutputs,
   DEFAULT_INFER_DEADLINE_MS,
   DEFAULT_PRIORITY,
+  isErrorCode,
   isId,
   newId,
   WarmlaneError,
 } from '@warmlane/contracts';
-import { type InferAnswer, Producer, type Submission, successOf } from '@warmlane/queues';
+import { type InferAnswer, Producer, type Submission, type Submitted, successOf } from '@warmlane/queues';
 import { type Answer, type InferenceDoc, InferenceStore, REPLY_TTL_MS, RedisClock } from '@warmlane/redis';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { outputForm } from '../codec/infer-answer.js';
 import { ModelDirectory } from '../fleet/model-directory.js';
 import { RedisGate } from '../fleet/redis.gate.js';
+import { InferenceCounts } from '../metrics/inference-counts.js';
 import { AnswerBlobs } from '../protocol/answer-blobs.js';
 import { type HttpAnswer, InferService } from '../protocol/infer.service.js';
 import { InferBody } from '../protocol/infer-body.js';
@@ -38,10 +40,22 @@ export class AsyncInferenceService {
     private readonly answers: AnswerBlobs,
     private readonly clock: RedisClock,
     private readonly gate: RedisGate,
+    private readonly counts: InferenceCounts,
   ) {}
 
   /** Resolves with the id once the job is in its queue; errors as for a synchronous inference. */
   async accept(request: FastifyRequest, model: string, version: string): Promise<string> {
+    const startedAt = performance.now();
+    this.counts.take(request);
+    try {
+      return await this.#accept(request, model, version, startedAt);
+    } catch (error) {
+      this.counts.failed(WarmlaneError.from(error).code, model, version, performance.now() - startedAt);
+      throw error;
+    }
+  }
+
+  async #accept(request: FastifyRequest, model: string, version: string, startedAt: number): Promise<string> {
     const decoded = await this.bodies.read(request, model, version);
     await this.inference.checkForms(decoded, model, version);
     const found = await this.models.servable(model, version);
@@ -63,7 +77,7 @@ export class AsyncInferenceService {
     };
     await this.gate.use(() => this.inferences.create(doc, deadlineMs + REPLY_TTL_MS));
     try {
-      await this.#enqueue({
+      await this.#enqueue(startedAt, {
         model: found.name,
         version: found.version,
         inputs: decoded.inputs,
@@ -98,11 +112,34 @@ export class AsyncInferenceService {
   }
 
   /** The job goes on when this process dies: it is in its queue then, and its answer lies in Redis. */
-  #enqueue(submission: Submission): Promise<void> {
+  #enqueue(startedAt: number, submission: Submission): Promise<void> {
     return new Promise((resolve, reject) => {
-      // Once it is accepted the outcome lies under the request's id, and a late rejection tells nobody anything.
-      this.producer.submit({ ...submission, onAccepted: resolve }).then(() => resolve(), reject);
+      let accepted = false;
+      const onAccepted = (): void => {
+        accepted = true;
+        resolve();
+      };
+      this.producer.submit({ ...submission, onAccepted }).then(
+        (submitted) => {
+          resolve();
+          this.#count(submitted, performance.now() - startedAt);
+        },
+        (thrown: unknown) => {
+          // Once it is accepted the outcome lies under the request's id: a late rejection is counted, and told to nobody.
+          const { code } = WarmlaneError.from(thrown);
+          const { model, version } = submission;
+          if (!accepted) reject(thrown);
+          else if (code !== 'not-ready') this.counts.failed(code, model, version, performance.now() - startedAt);
+        },
+      );
     });
+  }
+
+  #count({ model, version, answer: { head } }: Submitted, elapsedMs: number): void {
+    if (head.ok) {
+      const timing = { ...head.timing, totalMs: elapsedMs };
+      this.counts.served({ model, version, lane: head.lane, items: head.items ?? 1, timing }, elapsedMs);
+    } else this.counts.failed(isErrorCode(head.error.code) ? head.error.code : 'internal', model, version, elapsedMs);
   }
 
   async #answer(doc: InferenceDoc, answer: Answer): Promise<HttpAnswer> {

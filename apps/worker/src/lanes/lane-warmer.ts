@@ -107,7 +107,7 @@ export class LaneWarmer {
     await this.step(lane, 'VERIFYING', 'verify');
     const { verdict, batch } = await this.verify(lane, calls, sampleSet);
     const axes = batch?.verified === true ? lane.spec.rules.batch : null;
-    const padding = await this.paddings.prove(lane, calls, sampleSet.samples[0], axes);
+    const padding = await this.paddings.prove(lane, calls, sampleSet.samples, axes);
 
     await this.step(lane, null, 'revisit');
     let revisit = await this.revisit(lane);

@@ -24,6 +24,7 @@ const lane = (size: number, p50Ms: number, over: Partial<ReadyLane> = {}): Ready
 const work = (items: number, over: Partial<Work> = {}): Work => ({
   class: 'm/1/x:uint8[b,4]',
   key: 'm/1/x:uint8[b,4]',
+  enqueuedAt: 0,
   arrivedAt: 0,
   deadlineAt: 100,
   priority: 5,
@@ -44,6 +45,7 @@ const work = (items: number, over: Partial<Work> = {}): Work => ({
   inputs: [{ name: 'x', dtype: 'uint8', dims: [items, 4], data: new Uint8Array(items * 4).fill(items) }],
   axes: AXES,
   items,
+  rows: items,
   padded: false,
   shared: '',
   alone: false,

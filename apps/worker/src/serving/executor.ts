@@ -144,7 +144,7 @@ export class Executor {
 
   #route(request: ClassJob, inputs: NamedTensor[], arrivedAt: number, alone: boolean): Promise<Served> {
     const place = this.#placeOf(request, inputs);
-    const { model, version, shapeKey, deadlineAt, priority } = request;
+    const { model, version, shapeKey, enqueuedAt, deadlineAt, priority } = request;
     const { key, axes, items, padded, shared } = place ?? {
       key: classKey({ model, version, class: shapeKey }),
       axes: null,
@@ -154,9 +154,10 @@ export class Executor {
     };
     const pump = place === null ? this.#onFallback : this.#onLanes;
     return new Promise<Served>((done, failed) => {
-      const due = { class: key, arrivedAt, deadlineAt, priority };
+      const due = { class: key, enqueuedAt, arrivedAt, deadlineAt, priority };
       const progress = new Progress(items);
-      pump.add({ ...due, request, inputs, key, axes, items, padded, shared, alone, progress, done, failed });
+      const rows = this.#places.itemsOf(request, inputs);
+      pump.add({ ...due, request, inputs, key, axes, items, rows, padded, shared, alone, progress, done, failed });
     });
   }
 
@@ -185,7 +186,7 @@ export class Executor {
       port.observe(lane.id, computeMs);
       this.#count(
         lane,
-        parts.reduce((sum, part) => sum + part.count, 0),
+        parts.reduce((sum, { work, count }) => sum + (work.axes === null ? work.rows : count), 0),
         { copyMs, computeMs },
       );
       parts.forEach(({ work, from, count }, at) => {
@@ -246,9 +247,8 @@ export class Executor {
     }
     try {
       const run = await port.fallbackRun(model, version, work.inputs, outputs, { timeoutMs: options.fallbackLimitMs });
-      const items = this.#places.itemsOf(work.request, work.inputs);
-      this.#count({ model, version }, items, run);
-      work.done({ lane: 'cold', items, run, startedAt });
+      this.#count({ model, version }, work.rows, run);
+      work.done({ lane: 'cold', items: work.rows, run, startedAt });
     } catch (thrown) {
       const gone = isGone(thrown);
       if (gone && !isSuspicious(thrown)) await delay(RETRY_START_MS);
@@ -270,8 +270,9 @@ function settle(work: Work, from: number, count: number, run: LaneRun, startedAt
   if (!work.progress.end(from, count, run, startedAt)) return;
   try {
     const whole = work.progress.join(work.axes);
-    const { items, padded, progress } = work;
-    work.done({ lane: padded ? 'padded' : 'ready', items, run: whole, startedAt: progress.startedAt ?? startedAt });
+    const { rows, padded, progress } = work;
+    const lane = padded ? 'padded' : 'ready';
+    work.done({ lane, items: rows, run: whole, startedAt: progress.startedAt ?? startedAt });
   } catch (thrown) {
     work.failed(thrown);
   }

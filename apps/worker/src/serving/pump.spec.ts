@@ -10,6 +10,7 @@ interface Item extends Scheduled {
 const item = (id: string, deadlineAt = 30_000, costMs = 1): Item => ({
   id,
   class: 'a',
+  enqueuedAt: 0,
   arrivedAt: 0,
   deadlineAt,
   priority: 5,

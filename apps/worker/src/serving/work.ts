@@ -27,8 +27,10 @@ export interface Work extends Scheduled {
   readonly key: string;
   /** Where its items lie; null: it is one item. */
   readonly axes: BatchAxes | null;
-  /** Size of its batch axis. */
+  /** Parts that it can be cut into: the size of its batch axis, 1 where its lanes take it whole. */
   readonly items: number;
+  /** Size of its batch axis, for statistics; 1 where the model has none. */
+  readonly rows: number;
   /** Its inputs are padded to the lane's shape. */
   readonly padded: boolean;
   /** Requests share a run only where this is equal: what their inputs without a batch axis hold. */

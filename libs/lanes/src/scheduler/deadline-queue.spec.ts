@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { AGING, DeadlineQueue, dueAt, PRIORITY_STEP_MS, type Scheduled } from './deadline-queue.js';
 
 const job = (over: Partial<Scheduled> & { class: string }): Scheduled => ({
+  enqueuedAt: 0,
   arrivedAt: 0,
   deadlineAt: 30_000,
   priority: 5,
@@ -16,6 +17,13 @@ describe('dueAt', () => {
 });
 
 describe('DeadlineQueue', () => {
+  it('counts the wait before a job came here: who lay in its queue for long is not passed again', () => {
+    const queue = new DeadlineQueue<Scheduled & { id: string }>();
+    queue.add({ ...job({ class: 'a', priority: 0, enqueuedAt: 9_990, arrivedAt: 10_000 }), id: 'urgent' }, 10_000);
+    queue.add({ ...job({ class: 'a', priority: 9, enqueuedAt: 100, arrivedAt: 10_000 }), id: 'patient' }, 10_000);
+    expect([queue.take(10_000)?.id, queue.take(10_000)?.id]).toEqual(['patient', 'urgent']);
+  });
+
   it('takes the earliest deadline first within a class, first come first in a tie', () => {
     const queue = new DeadlineQueue<Scheduled & { id: string }>();
     queue.add({ ...job({ class: 'a', deadlineAt: 900 }), id: 'late' }, 0);

@@ -2,6 +2,8 @@
 export interface Scheduled {
   /** Shape class or cold queue: fairness is between classes. */
   readonly class: string;
+  /** When it was asked for: within a class it is due counted from then, however long it lay in its queue. */
+  readonly enqueuedAt: number;
   /** When the job became active here. */
   readonly arrivedAt: number;
   readonly deadlineAt: number;
@@ -11,7 +13,7 @@ export interface Scheduled {
 
 /**
  * How long a job of priority p is meant to wait for its turn: p times this, from its arrival or from the last turn of its
- * class. It is due then or at its deadline, whichever is earlier: with deadlines alone, thirty seconds each, fresh work
+ * class; beside others of its class, from when it was asked for. It is due then or at its deadline, whichever is earlier: with deadlines alone, thirty seconds each, fresh work
  * would wait behind a whole backlog of another class.
  */
 export const PRIORITY_STEP_MS = 400;
@@ -58,7 +60,7 @@ export class DeadlineQueue<T extends Scheduled> {
       line = { entries: [], waitingSince: now };
       this.lines.set(item.class, line);
     }
-    const entry = { dueAt: dueAt(item, item.arrivedAt), item };
+    const entry = { dueAt: dueAt(item, item.enqueuedAt), item };
     line.entries.splice(firstAfter(line.entries, entry.dueAt), 0, entry);
     this.count += 1;
   }

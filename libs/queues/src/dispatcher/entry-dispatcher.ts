@@ -4,7 +4,9 @@ import {
   DEFAULT_PRIORITY,
   DEFAULT_WARMUP_DEADLINE_MS,
   type EntryInferResult,
+  entryInferJobSchema,
   newId,
+  parseErrorBody,
   WarmlaneError,
   type WarmupView,
 } from '@warmlane/contracts';
@@ -49,12 +51,33 @@ export interface EntryDispatcherOptions {
   firstLoad: FirstLoadPort;
   /** Where inputs of jobs lie. */
   blobs: BlobStore;
+  /** Told of each inference that ended here. */
+  onServed?: (served: ServedEntry) => void;
+  onFailed?: (failed: FailedEntry) => void;
   logger?: RedisLogger;
   /** Between the removals of old jobs and events, ms; 30 s by default. */
   sweepEveryMs?: number;
 }
 
 type EntryWorker = Worker<unknown, unknown, string>;
+
+/** An inference of the entry queue that was answered. */
+interface ServedEntry extends Pick<EntryInferResult, 'lane' | 'timing'> {
+  model: string;
+  /** Null where an earlier dispatcher sent it, and the job names none. */
+  version: string | null;
+  items: number;
+}
+
+/** One that failed. */
+interface FailedEntry {
+  code: WarmlaneError['code'];
+  /** As the job says; null where it is not of our form. */
+  model: string | null;
+  version: string | null;
+  /** From the dispatcher's first sight. */
+  elapsedMs: number;
+}
 
 /**
  * Serves the entry queues, which producers in any language add to. A job stays active until it is answered; if the
@@ -64,6 +87,8 @@ export class EntryDispatcher {
   readonly #options: EntryDispatcherOptions;
   readonly #holder = newId();
   readonly #closing = new AbortController();
+  /** Until the job's end is confirmed: only then it counts. */
+  readonly #served = new WeakMap<object, ServedEntry>();
   #workers: EntryWorker[] = [];
   #queues: TypedQueue<unknown>[] = [];
   #timer: NodeJS.Timeout | null = null;
@@ -76,9 +101,15 @@ export class EntryDispatcher {
   async start(): Promise<void> {
     const infer = this.#work(INFERENCE_QUEUE, (job, _token, signal) => this.#infer(job, signal));
     const warm = this.#work(WARMUP_QUEUE, (job, _token, signal) => this.#warm(job, signal));
-    infer.on('completed', (job) => this.#unlinkInputs(job));
-    infer.on('failed', (job) => {
-      if (job?.finishedOn !== undefined) this.#unlinkInputs(job);
+    infer.on('completed', (job) => {
+      this.#unlinkInputs(job);
+      const served = this.#served.get(job);
+      if (served !== undefined) this.#options.onServed?.(served);
+    });
+    infer.on('failed', (job, error) => {
+      if (job?.finishedOn === undefined) return;
+      this.#unlinkInputs(job);
+      this.#options.onFailed?.(failedEntry(job, error));
     });
     this.#workers = [infer, warm];
     const { redis } = this.#options;
@@ -128,8 +159,13 @@ export class EntryDispatcher {
     for (;;) {
       try {
         const leftMs = () => deadlineMs - (performance.now() - startedAt);
-        const answer = await this.#onceLoaded(leftMs, () => this.#answer(job, form, request, seen, leftMs(), signal));
-        return toEntryResult(answer, performance.now() - startedAt);
+        const { version, answer } = await this.#onceLoaded(leftMs, () =>
+          this.#answer(job, form, request, seen, leftMs(), signal),
+        );
+        const result = toEntryResult(answer, performance.now() - startedAt);
+        const { lane, timing } = result;
+        this.#served.set(job, { model: form.job.model, version, lane, timing, items: itemsOf(answer) });
+        return result;
       } catch (error) {
         if (!(error instanceof WarmlaneError) || error.code !== 'redis-away') throw error;
         if (performance.now() - startedAt > deadlineMs) throw error;
@@ -159,10 +195,10 @@ export class EntryDispatcher {
     seen: InferProgress | null,
     deadlineMs: number,
     signal: AbortSignal | undefined,
-  ): Promise<Answer> {
+  ): Promise<{ version: string | null; answer: Answer }> {
     const { producer } = this.#options;
     const known = seen === null ? null : await producer.findAnswer(request);
-    if (known !== null) return known;
+    if (known !== null) return { version: version ?? null, answer: known };
     const submitted = await producer.submit({
       model,
       version: version ?? null,
@@ -183,7 +219,7 @@ export class EntryDispatcher {
         },
       },
     });
-    return submitted.answer;
+    return submitted;
   }
 
   async #warm(job: Job<unknown>, signal: AbortSignal | undefined): Promise<WarmupView> {
@@ -223,6 +259,17 @@ export class EntryDispatcher {
       });
     }
   }
+}
+
+function itemsOf({ head }: Answer): number {
+  return head.ok ? (head.items ?? 1) : 1;
+}
+
+function failedEntry({ data, processedOn, finishedOn }: Job<unknown>, error: Error): FailedEntry {
+  const elapsedMs = Math.max(0, (finishedOn ?? 0) - (processedOn ?? finishedOn ?? 0));
+  const parsed = entryInferJobSchema.safeParse(data);
+  const { model = null, version = null } = parsed.success ? parsed.data : {};
+  return { code: parseErrorBody(error.message)?.code ?? 'internal', model, version, elapsedMs };
 }
 
 /**

@@ -56,6 +56,28 @@ describe('ClassLimits', () => {
     expect(codeOf(() => own.admit(queue, 1))).toBe('taken');
   });
 
+  it('takes the first request after a pause, whatever waited before it', async () => {
+    const { clock, limits: own, queue } = limits(3);
+    const ends = [1, 2, 3].map(() => own.admit(queue, 1));
+    await queue.answer(3);
+    expect(codeOf(() => own.admit(queue, 1))).toBe('overloaded');
+    for (const end of ends) end();
+    clock.now += 3_000;
+    expect(codeOf(() => own.admit(queue, 1))).toBe('taken');
+    await queue.answer(0);
+    expect(codeOf(() => own.admit(queue, 1))).toBe('taken');
+  });
+
+  it('counts its own requests in flight where nobody looked for long', async () => {
+    const { clock, limits: own, queue } = limits(3);
+    own.admit(queue, 1);
+    await queue.answer(0);
+    own.admit(queue, 1);
+    clock.now += 3_000;
+    expect(codeOf(() => own.admit(queue, 1))).toBe('taken');
+    expect(codeOf(() => own.admit(queue, 1))).toBe('overloaded');
+  });
+
   it('bounds the bytes in flight of a class, but takes a single request of any size', () => {
     const { limits: own, queue } = limits(100, 1_000);
     const release = own.admit(queue, 5_000);

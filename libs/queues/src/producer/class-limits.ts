@@ -50,6 +50,7 @@ export class ClassLimits {
    */
   admit(queue: CountedQueue, bytes: number): () => void {
     const load = this.#of(queue.name);
+    this.#age(load);
     const waiting = load.waiting + load.added;
     this.#look(queue, load, waiting);
     if (waiting >= this.limit.jobs) {
@@ -82,6 +83,13 @@ export class ClassLimits {
     const fresh = { open: 0, bytes: 0, waiting: 0, added: 0, lookedAt: Number.NEGATIVE_INFINITY, looking: false };
     this.#loads.set(name, fresh);
     return fresh;
+  }
+
+  /** What waited half a second ago says nothing: until the look that comes now only what this producer has open is known. */
+  #age(load: Load): void {
+    if (load.looking || this.now() - load.lookedAt <= LOOK_EVERY_MS) return;
+    load.waiting = 0;
+    load.added = load.open;
   }
 
   /** There are as many classes as shapes: one that nobody uses is kept no longer than what its last look says. */

@@ -1,4 +1,6 @@
+import { type PadTarget, parseShapeClass } from '@warmlane/contracts';
 import { type ClassStore, classQueueName, coldQueueName, type Holders, type Liveness } from '@warmlane/redis';
+import { FreshTable } from './fresh.js';
 
 /** Where a request of one class goes, and which workers were live when that was decided. */
 export interface Route {
@@ -11,30 +13,14 @@ export interface Route {
   workers: readonly string[];
 }
 
-/** A route is used without a look for this long ... */
-const FRESH_MS = 100;
-/** ... and up to this age while the next look is under way, so that a steady stream of requests never waits for one. */
-const USABLE_MS = 200;
-/** Classes are as unbounded as shapes are; past this many the table starts anew. */
-const MAX_ROUTES = 10_000;
+/** Classes are as unbounded as shapes are. */
+const MOST_ROUTES = 10_000;
+const MOST_VERSIONS = 1_000;
 
-interface Wanted {
-  model: string;
-  version: string;
-  shapeClass: string;
-  padding: string | null;
-}
-
-interface Entry {
-  route: Route | null;
-  at: number;
-  looking: Promise<Route> | null;
-}
-
-/** Which queue serves a shape class now. Costs a round trip only when the last look is older than 200 ms. */
+/** Which queue serves a shape class now, and to which classes a model's requests may be padded. */
 export class RouteTable {
-  readonly #entries = new Map<string, Entry>();
-  #validFrom = Number.NEGATIVE_INFINITY;
+  readonly #routes = new FreshTable<Route>(MOST_ROUTES);
+  readonly #targets = new FreshTable<PadTarget[]>(MOST_VERSIONS);
 
   constructor(
     private readonly holders: Holders,
@@ -42,21 +28,19 @@ export class RouteTable {
     private readonly classes: ClassStore,
   ) {}
 
-  /**
-   * The route at once where it is known, else the promise of it.
-   *
-   * @param padding the rules by which the request would be padded to the class: it is cold while no lane has proven them
-   */
-  route(model: string, version: string, shapeClass: string, padding: string | null): Route | Promise<Route> {
-    const id = `${model}/${version}/${shapeClass}/${padding ?? ''}`;
-    const entry = this.#entry(id);
-    const age = entry.at < this.#validFrom ? Number.POSITIVE_INFINITY : performance.now() - entry.at;
-    if (entry.route !== null && age < FRESH_MS) return entry.route;
-    entry.looking ??= this.#look(entry, { model, version, shapeClass, padding });
-    if (entry.route === null || age >= USABLE_MS) return entry.looking;
-    // Its failure is met by the first request that has to wait for it.
-    entry.looking.catch(() => undefined);
-    return entry.route;
+  /** The route at once where it is known, else the promise of it. */
+  route(model: string, version: string, shapeClass: string): Route | Promise<Route> {
+    return this.#routes.get(`${model}/${version}/${shapeClass}`, () => this.#look(model, version, shapeClass));
+  }
+
+  /** The classes for whose shapes a lane has proven padding by these rules. */
+  padTargets(model: string, version: string, rules: string): PadTarget[] | Promise<PadTarget[]> {
+    return this.#targets.get(`${model}/${version}/${rules}`, async () => {
+      const paddings = await this.classes.paddings(model, version);
+      return Object.entries(paddings).flatMap(([shapeClass, proven]) =>
+        proven === rules ? [{ shapeClass, inputs: parseShapeClass(shapeClass) }] : [],
+      );
+    });
   }
 
   /** The route to a queue that was chosen before. */
@@ -67,35 +51,16 @@ export class RouteTable {
 
   /** A lane or a worker changed: look again at the next request. */
   forget(): void {
-    this.#validFrom = performance.now();
+    this.#routes.forget();
+    this.#targets.forget();
   }
 
-  #entry(id: string): Entry {
-    const known = this.#entries.get(id);
-    if (known !== undefined) return known;
-    if (this.#entries.size >= MAX_ROUTES) this.#entries.clear();
-    const entry: Entry = { route: null, at: Number.NEGATIVE_INFINITY, looking: null };
-    this.#entries.set(id, entry);
-    return entry;
-  }
-
-  async #look(entry: Entry, { model, version, shapeClass, padding }: Wanted): Promise<Route> {
-    const startedAt = performance.now();
-    try {
-      const [holders, live, proven] = await Promise.all([
-        this.holders.of(model, version, shapeClass),
-        this.liveness.live(),
-        padding === null ? null : this.classes.padding(model, version, shapeClass),
-      ]);
-      const cold = holders.length === 0 || proven !== padding;
-      const queue = cold ? coldQueueName(model, version) : classQueueName(model, version, shapeClass);
-      const workers = cold ? [...live.keys()] : holders.map(workerOf);
-      entry.route = { queue, cold, live, workers };
-      entry.at = startedAt;
-      return entry.route;
-    } finally {
-      entry.looking = null;
-    }
+  async #look(model: string, version: string, shapeClass: string): Promise<Route> {
+    const [holders, live] = await Promise.all([this.holders.of(model, version, shapeClass), this.liveness.live()]);
+    const cold = holders.length === 0;
+    const queue = cold ? coldQueueName(model, version) : classQueueName(model, version, shapeClass);
+    const workers = cold ? [...live.keys()] : holders.map(workerOf);
+    return { queue, cold, live, workers };
   }
 }
 

@@ -16,6 +16,7 @@ import { bytesOf, fitInline, type InputTensor, inlineInputs, type StoredInputs, 
 import type { ModelCache, ServableModel } from './model-cache.js';
 import type { Patience } from './patience.js';
 import type { Pending, PendingRequests } from './pending.js';
+import { queuePriority } from './queue-priority.js';
 import type { RouteChoice } from './route-choice.js';
 import type { Route } from './route-table.js';
 import { type SharedTensors, SLOT_MARGIN_MS, type TensorWay } from './shared-tensors.js';
@@ -171,14 +172,16 @@ export class Submitter {
 
   /** Adds the request's one repeat to the model's cold queue. */
   async repeat(pending: Pending): Promise<void> {
-    const { model, version, priority } = pending.data;
+    const { model, version } = pending.data;
     const { jobId, data } = repeatOf(pending.data);
+    const priority = queuePriority(data);
     await this.deps.queues.get(coldQueueName(model, version)).add(JOB_NAME, data, { jobId, priority });
   }
 
   /** Adds again, under the same id, a job that Redis lost with the last second of its file. */
   async addAgain(pending: Pending): Promise<void> {
-    await pending.queue.add(JOB_NAME, pending.data, { jobId: pending.request, priority: pending.data.priority });
+    const { queue, request, data } = pending;
+    await queue.add(JOB_NAME, data, { jobId: request, priority: queuePriority(data) });
   }
 
   async #store(inputs: readonly InputTensor[], leftMs: number, shared: SharedTensors | null): Promise<StoredInputs> {
