@@ -15,6 +15,8 @@ interface Needs {
   build?: true;
   /** Files at a time; two where not said: most wait for others, and two cores are what every machine has. */
   atOnce?: number;
+  /** False: files share the modules of their process. Most of the time of small ones is the import, again and again. */
+  isolate?: false;
 }
 
 const project = (name: string, include: string[], timeoutMs: number, needs: Needs = {}) => ({
@@ -27,6 +29,7 @@ const project = (name: string, include: string[], timeoutMs: number, needs: Need
     pool: 'forks' as const,
     fileParallelism: needs.atOnce !== 1,
     maxWorkers: needs.atOnce ?? 2,
+    isolate: needs.isolate ?? true,
     globalSetup: [
       ...(needs.redis ? ['test/setup/redis.setup.ts'] : []),
       ...(needs.build ? ['test/setup/build.setup.ts'] : []),
@@ -37,7 +40,9 @@ const project = (name: string, include: string[], timeoutMs: number, needs: Need
 export default defineConfig({
   test: {
     projects: [
-      project('unit', ['{libs,apps,examples}/*/src/**/*.spec.ts', 'test/unit/**/*.spec.ts'], 20_000),
+      project('unit', ['{libs,apps,examples}/*/src/**/*.spec.ts', 'test/unit/**/*.spec.ts'], 20_000, {
+        isolate: false,
+      }),
       project('redis', ['test/redis/**/*.spec.ts'], 30_000, { redis: true }),
       project('native', ['test/native/**/*.spec.ts'], 60_000, { build: true }),
       project('e2e', ['test/e2e/**/*.spec.ts'], 180_000, { redis: true, build: true }),
