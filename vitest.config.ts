@@ -57,6 +57,8 @@ const project = (name: string, include: string[], timeoutMs: number, needs: Need
     fileParallelism: needs.atOnce !== 1,
     maxWorkers: needs.atOnce ?? 2,
     isolate: needs.isolate ?? true,
+    // Projects that run together must have the same number at once: others run one after the other.
+    sequence: { groupOrder: needs.atOnce ?? 2 },
     globalSetup: [
       ...(needs.redis ? ['test/setup/redis.setup.ts'] : []),
       ...(needs.build ? ['test/setup/build.setup.ts'] : []),
