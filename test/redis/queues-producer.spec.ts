@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isErrorCode, type NamedTensor, WarmlaneError } from '@warmlane/contracts';
 import { createQueue, type InferRequest, Producer, type ProducerOptions } from '@warmlane/queues';
-import { BlobStore, classQueueName, coldQueueName, LaneStore } from '@warmlane/redis';
+import { BlobStore, classQueueName, coldQueueName, LaneStore, Notices } from '@warmlane/redis';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { useRedis } from './redis-client.fixture.js';
 import {
@@ -261,6 +261,27 @@ describe('Producer', () => {
     await vi.waitFor(async () => expect(await queue.getJobCountByTypes('prioritized')).toBe(0));
     expect(await codeOf(infer(producer, [1], { signal: controller.signal }))).toBe('canceled');
     await queue.close();
+  });
+
+  it('tells the worker that has the job where its sender leaves', async () => {
+    await registerEcho(fixture.redis);
+    const held = gate();
+    const worker = await startWorker({ before: () => held.wait() });
+    await worker.serveCold();
+    const producer = await startProducer();
+    const notices = new Notices(fixture.redis);
+    const heard: string[] = [];
+    await notices.subscribe((notice) => {
+      if (notice.kind === 'abandon') heard.push(notice.request);
+    });
+    const controller = new AbortController();
+    const sent = codeOf(infer(producer, [1], { signal: controller.signal }));
+    await vi.waitFor(() => expect(worker.runs).toHaveLength(1));
+    controller.abort();
+    expect(await sent).toBe('canceled');
+    await vi.waitFor(() => expect(heard).toEqual([worker.runs[0]?.request]));
+    notices.close();
+    held.open();
   });
 
   it('passes on the error that the worker answered', async () => {

@@ -1,5 +1,5 @@
 import { newId } from '@warmlane/contracts';
-import { classQueueName, coldQueueName, keys } from '@warmlane/redis';
+import { classQueueName, coldQueueName, keys, Notices } from '@warmlane/redis';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { death, type ScriptedRun } from '../support/scripted-lanes.js';
 import { DyingHolder, failure, MODEL, RigProducer, ServingRig, shapeOf, success } from '../support/serving-rig.js';
@@ -122,6 +122,31 @@ describe('serving', () => {
     expect(success(await first).lane).toBe('cold');
   });
 
+  it('does not run what it holds and its sender gave up', async () => {
+    const { held, release } = gate();
+    const rig = await start('w-0', async (run) => {
+      await held;
+      return reverse(run);
+    });
+    // Too long for a second run to be sent ahead of its turn.
+    await rig.readyRows(1, 10);
+    const [running, waiting] = [newId(), newId()];
+    const first = producer.sendRows(bytes(1, 1), { request: running });
+    await vi.waitFor(() => expect(rig.lanes.runs).toHaveLength(1));
+    const second = producer.sendRows(bytes(2, 2), { request: waiting });
+    await vi.waitFor(() => expect(rig.serving.load.active).toBe(2));
+    const notices = new Notices(producer.redis);
+    // A job that is being read is not there yet.
+    const tell = setInterval(() => {
+      for (const request of [running, waiting]) void notices.publish({ kind: 'abandon', request });
+    }, 50);
+    expect(failure(await second)).toBe('canceled');
+    clearInterval(tell);
+    release();
+    expect(success(await first).lane).toBe('ready');
+    expect(rig.lanes.runs).toHaveLength(1);
+  });
+
   it('answers tensor-gone where an input is no longer there, and deletes inputs after the answer', async () => {
     const rig = await start();
     await rig.ready(2);
@@ -223,7 +248,7 @@ describe('serving', () => {
       begun.push(run);
       const value = run.inputs[0]?.data[0];
       if (run.on === 'lane') {
-        await vi.waitFor(() => expect(rig.serving.load.active).toBeGreaterThan(2));
+        await vi.waitFor(() => expect(rig.serving.load.active).toBeGreaterThan(2), { timeout: 10_000 });
         await rig.runtimeDies();
         throw death(false);
       }

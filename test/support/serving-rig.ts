@@ -9,6 +9,7 @@ import {
   HEARTBEAT_EVERY_MS,
   LaneStore,
   Liveness,
+  Notices,
   RedisClock,
   ReplyReader,
   ReplyStore,
@@ -59,6 +60,7 @@ export class ServingRig {
   readonly #clock: RedisClock;
   readonly #liveness: Liveness;
   readonly stats: StatsStore;
+  readonly #notices: Notices;
   readonly #workers: WorkerStore;
   readonly #laneStore: LaneStore;
   #beat: NodeJS.Timeout | null = null;
@@ -73,6 +75,7 @@ export class ServingRig {
     this.#clock = new RedisClock(this.redis);
     this.#liveness = new Liveness(this.redis);
     this.stats = new StatsStore(this.redis);
+    this.#notices = new Notices(this.redis);
     this.#workers = new WorkerStore(this.redis);
     this.#laneStore = new LaneStore(this.redis);
     this.lanes = new ScriptedLanes(script);
@@ -85,6 +88,7 @@ export class ServingRig {
       stats: this.stats,
       liveness: this.#liveness,
       lanes: this.lanes,
+      notices: this.#notices,
       log: pino({ level: 'error' }, process.stderr),
       options: DEFAULT_SERVING_OPTIONS,
     });
@@ -158,6 +162,7 @@ export class ServingRig {
   async close(): Promise<void> {
     if (this.#beat !== null) clearInterval(this.#beat);
     await this.serving.close(10_000);
+    this.#notices.close();
     this.#liveness.close();
     this.#clock.close();
     await this.stats.close();

@@ -44,6 +44,7 @@ export class Serving {
       stats: this.stats,
       liveness: this.fleet.liveness,
       lanes: this.lanes,
+      notices: this.redis.notices,
       log: this.log,
       options: { ...DEFAULT_SERVING_OPTIONS, laneLimitMs: this.config.runLimitMs },
     });

@@ -9,7 +9,7 @@ import type { RedisLogger } from './logger.js';
 /**
  * Something changed; read it again. Only a hint that saves waiting for the next poll: a notice may be lost, so nothing
  * may depend on one. The stores of this library publish `plan`, `model`, `load`, `lane`, `worker`, `warmup`, `verify`,
- * `evict` and `tuning` themselves, in the script that makes the change.
+ * `evict` and `tuning` themselves, in the script that makes the change; producers publish `abandon`.
  */
 export const noticeSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('plan'), model: z.string(), version: z.string() }),
@@ -32,6 +32,8 @@ export const noticeSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('warmup'), warmup: z.string() }),
   /** A warm-up was canceled: whoever runs one of its children ends it. */
   z.object({ kind: z.literal('cancel'), warmup: z.string() }),
+  /** Nobody waits for this inference any more: whoever has its job and has not begun it need not. */
+  z.object({ kind: z.literal('abandon'), request: z.string() }),
   /** A lane of this worker is to be verified again. */
   z.object({ kind: z.literal('verify'), worker: z.string(), lane: z.string() }),
   /** A lane of this worker that no plan holds is to end. */

@@ -18,7 +18,7 @@ import {
 } from './serving.settings.js';
 import type { Suspects } from './suspects.js';
 import { Trials } from './trials.js';
-import { deadlineExceeded, Reroute, type Served, type Work } from './work.js';
+import { abandoned, deadlineExceeded, Reroute, type Served, type Work } from './work.js';
 
 /** One run that succeeded. */
 interface Execution {
@@ -129,6 +129,14 @@ export class Executor {
     const unserved = this.#onLanes.takeWhere(({ key, padded }) => !this.#lanes.serves(key, padded));
     for (const work of unserved) work.failed(new Reroute(false));
     return idle;
+  }
+
+  /** Nobody waits for the request any more: it is not run, if it has not begun. */
+  abandon(request: string): void {
+    const waits = ({ request: { request: id }, progress, items }: Work) => id === request && progress.left === items;
+    for (const pump of [this.#onLanes, this.#onFallback]) {
+      for (const work of pump.takeWhere(waits)) work.failed(abandoned());
+    }
   }
 
   /** Fails what waits past its deadline. */

@@ -5,6 +5,7 @@ import {
   classQueueName,
   coldQueueName,
   type Liveness,
+  type Notices,
   type RedisClock,
   type ReplyStore,
   type StatsStore,
@@ -33,6 +34,8 @@ export interface ServingDeps {
   stats: StatsStore;
   liveness: Liveness;
   lanes: LanesPort;
+  /** Tell of senders that left; left out: what they gave up is run. */
+  notices?: Notices;
   log: Logger;
   options: ServingOptions;
 }
@@ -107,6 +110,11 @@ export class ServingService implements LaneListener {
     });
     this.#every(ADOPT_EVERY_MS, () => void this.#adoption.look());
     this.deps.lanes.listen(this);
+    this.deps.notices
+      ?.subscribe((notice) => {
+        if (notice.kind === 'abandon') this.#executor.abandon(notice.request);
+      })
+      .catch((error: unknown) => this.deps.log.warn({ err: error }, 'no notices are heard: what was given up is run'));
   }
 
   async laneReady(lane: ReadyLane): Promise<void> {

@@ -65,3 +65,7 @@ export function deadlineExceeded(request: ClassJob): WarmlaneError {
     'Raise deadlineMs, or send less at a time.',
   );
 }
+
+export function abandoned(): WarmlaneError {
+  return new WarmlaneError('canceled', 'the request was canceled by its sender before it was run');
+}

@@ -154,6 +154,11 @@ export class Producer {
       shared: this.#shared,
       onTensor: (way) => options.onTensor?.(way),
       onAccepted: () => this.#watch.earn(),
+      onAbandoned: (request) =>
+        this.#background(
+          this.#notices.publish({ kind: 'abandon', request }),
+          'a worker was not told of a sender that left',
+        ),
     });
   }
 

@@ -43,6 +43,8 @@ export interface SubmitterDeps {
   onTensor: (way: TensorWay) => void;
   /** Called for each accepted request. */
   onAccepted: () => void;
+  /** Called where a request was given up by its sender whose job a worker has already. */
+  onAbandoned: (request: string) => void;
 }
 
 /** A raw answer and what the request was resolved to. */
@@ -272,15 +274,17 @@ export class Submitter {
 
   /** Settles the request without an answer and takes its job out, if nobody has begun it. */
   #end(pending: Pending, error: WarmlaneError): void {
-    if (this.deps.pending.fail(pending, error)) this.#remove(pending);
+    if (this.deps.pending.fail(pending, error)) this.#remove(pending, error.code === 'canceled');
   }
 
-  #remove(pending: Pending): void {
-    // A job that is locked stays: it runs already, and its answer finds nobody. One that Redis cannot remove now is
-    // skipped by its worker, because its deadline has passed.
+  #remove(pending: Pending, abandoned = false): void {
+    const { replies, onAbandoned } = this.deps;
+    // A job that is locked stays with its worker, which knows of deadlines, is told of senders that left, and answers
+    // nobody. One that Redis cannot remove now is skipped by its worker, because its deadline has passed.
     pending.queue.remove(pending.request).then(
       (removed) => {
-        if (removed === 1 && !pending.repeated) this.deps.replies.neverComes(pending.request);
+        if (removed === 1 && !pending.repeated) replies.neverComes(pending.request);
+        else if (abandoned) onAbandoned(pending.request);
       },
       () => undefined,
     );
