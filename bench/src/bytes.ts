@@ -1,5 +1,7 @@
 import { identityModel } from '@warmlane/testing';
 import { type Echo, echoApart, echoHere } from './support/bare-echo.js';
+import { bareJob } from './support/bare-job.js';
+import { benchDevice, deviceArgument } from './support/bench-device.js';
 import { InferClient } from './support/infer-client.js';
 import { BenchFolder } from './support/repository.js';
 import { median, type Row, round, writeResult } from './support/result.js';
@@ -7,7 +9,8 @@ import { System, startRedis } from './support/system.js';
 
 // Large tensors over HTTP: what a request takes beside its computation, against a bare Fastify that sends the same bytes
 // back. Turn by turn in one run; both clients and both servers are on this machine. The bare one is in the client's process;
-// one in a process of its own, which works beside the client, is in the rows.
+// one in a process of its own, which works beside the client, is in the rows, and so is a BullMQ job that does nothing on the
+// same Redis: each request is also one of those. `./warmlane bench bytes [--device cpu]`
 
 const MEGABYTES = [0.1, 1, 10, 22];
 const ROUNDS = 25;
@@ -57,9 +60,16 @@ await using server = await startRedis();
 await using folder = await BenchFolder.create();
 const shapes = MEGABYTES.map((size) => `"x:float32[${floatsOf(size)}]"`).join(', ');
 await folder.add('copy', identityModel('float32', ['N']), `shapes: [${shapes}]\n`);
-await using system = await System.start({ models: folder.models, redis: server.url, data: folder.data });
+await using system = await System.start({
+  models: folder.models,
+  redis: server.url,
+  data: folder.data,
+  device: deviceArgument(),
+});
 await system.untilReady(120_000);
+const device = await benchDevice(system.url);
 const echoes = { here: await echoHere(), apart: await echoApart() };
+const bare = await bareJob(server.url, 1);
 const rows: Row[] = [];
 const ratio: Record<string, number> = {};
 for (const size of MEGABYTES) {
@@ -81,12 +91,14 @@ for (const size of MEGABYTES) {
     };
     const hereMs = await timed(() => echo(echoes.here));
     const apartMs = await timed(() => echo(echoes.apart));
+    const jobMs = await timed(() => bare.send());
     if (round < 0) continue;
     const of = stagesOf(answer.serverTiming);
     times.add('outside', tookMs - of('compute'));
     times.add('compute', of('compute'));
     times.add('here', hereMs);
     times.add('apart', apartMs);
+    times.add('job', jobMs);
     const inside = of('queue') + of('gather') + of('copy') + of('compute');
     const parts = [of('queue'), of('gather'), of('copy'), of('total') - inside, tookMs - of('total')];
     PARTS.forEach((part, at) => {
@@ -103,10 +115,12 @@ for (const size of MEGABYTES) {
     computeP50Ms: round(times.p50('compute'), 2),
     bareEchoP50Ms: round(times.p50('here'), 2),
     bareEchoInOwnProcessP50Ms: round(times.p50('apart'), 2),
+    bareJobP50Ms: round(times.p50('job'), 2),
     ratio: value,
   });
   for (const part of PARTS) rows.push({ what: `${size} MB: ${part}`, p50Ms: round(times.p50(part), 2) });
 }
 await echoes.here.close();
 await echoes.apart.close();
-await writeResult({ name: 'bytes', device: 'cpu', rows, figures: { ratio } });
+await bare.close();
+await writeResult({ name: 'bytes', device: device.name, rows, figures: { ratio } }, device.versions);

@@ -1,15 +1,16 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { PREFIX } from '@warmlane/redis';
 import { identityModel } from '@warmlane/testing';
 import { Queue, QueueEvents } from 'bullmq';
+import { benchDevice, deviceArgument } from './support/bench-device.js';
+import { CpuWorker, type CpuWorkerOptions } from './support/cpu-worker.js';
 import { BenchFolder } from './support/repository.js';
-import { ROOT, type Row, round, writeResult } from './support/result.js';
+import { type Row, round, writeResult } from './support/result.js';
 import { System, startRedis } from './support/system.js';
 
 // 10,000 jobs of a bare BullMQ client on 100 shape classes, while workers join and leave: one stays, another comes and is
-// asked to leave or killed, again and again. Every job must come to its own right answer, once.
+// asked to leave or killed, again and again. Every job must come to its own right answer, once. With `--device cuda:0` the one
+// that stays has the GPU, and those that come and go the CPU.
 
 const JOBS = 10_000;
 const CLASSES = 100;
@@ -42,7 +43,7 @@ class Guests {
   #stopping = false;
   readonly #life: Promise<void>;
 
-  constructor(private readonly env: Record<string, string | undefined>) {
+  constructor(private readonly options: CpuWorkerOptions) {
     this.#life = this.#run();
   }
 
@@ -53,26 +54,16 @@ class Guests {
 
   async #run(): Promise<void> {
     while (!this.#stopping) {
-      const guest = spawn(process.execPath, [`${ROOT}apps/cli/dist/main.js`, 'worker'], {
-        cwd: ROOT,
-        env: this.env,
-        stdio: 'inherit',
-      });
+      const guest = new CpuWorker(this.options);
       this.joined += 1;
       await delay(STAYS_MS);
       const asked = this.joined % 2 === 1;
       if (asked) this.left += 1;
       else this.killed += 1;
-      await end(guest, asked ? 'SIGTERM' : 'SIGKILL');
+      await guest.end(asked ? 'SIGTERM' : 'SIGKILL');
       await delay(PAUSE_MS);
     }
   }
-}
-
-async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  child.kill(signal);
-  await once(child, 'exit');
 }
 
 await using server = await startRedis();
@@ -80,8 +71,15 @@ await using folder = await BenchFolder.create();
 const shapes = Array.from({ length: CLASSES }, (_, at) => `"x:float32[${at + 1}]"`).join(', ');
 await folder.add('copy', identityModel('float32', ['N']), `shapes: [${shapes}]\n`);
 const quiet = { WARMLANE_LOG_LEVEL: 'error' };
-await using system = await System.start({ models: folder.models, redis: server.url, data: folder.data, env: quiet });
+await using system = await System.start({
+  models: folder.models,
+  redis: server.url,
+  data: folder.data,
+  device: deviceArgument(),
+  env: quiet,
+});
 await system.untilReady(READY_LIMIT_MS);
+const device = await benchDevice(system.url);
 
 const connection = { url: server.url };
 const queue = new Queue('inference', { connection, prefix: PREFIX });
@@ -141,12 +139,10 @@ async function send(job: number): Promise<void> {
 }
 
 const guests = new Guests({
-  ...process.env,
-  ...quiet,
-  WARMLANE_REDIS: server.url,
-  WARMLANE_MODELS: folder.models,
-  WARMLANE_DATA: `${folder.root}/guest`,
-  WARMLANE_DEVICE: 'cpu',
+  models: folder.models,
+  redis: server.url,
+  data: `${folder.root}/guest`,
+  env: quiet,
 });
 const begun = performance.now();
 let next = 0;
@@ -178,16 +174,19 @@ const row: Row = {
   missedEvents,
   failures: failures.slice(0, 3).join(' | '),
 };
-await writeResult({
-  name: 'churn',
-  device: 'cpu',
-  rows: [row],
-  figures: {
-    churn: {
-      // A job that failed with a typed error was answered; here none has a reason to.
-      lost: JOBS - ended.filter(({ failure }) => failure === '').length,
-      twice: ended.filter(({ ends }) => ends > 1).length,
-      wrong: ended.filter(({ right, failure }) => failure === '' && !right).length,
+await writeResult(
+  {
+    name: 'churn',
+    device: device.name,
+    rows: [row],
+    figures: {
+      churn: {
+        // A job that failed with a typed error was answered; here none has a reason to.
+        lost: JOBS - ended.filter(({ failure }) => failure === '').length,
+        twice: ended.filter(({ ends }) => ends > 1).length,
+        wrong: ended.filter(({ right, failure }) => failure === '' && !right).length,
+      },
     },
   },
-});
+  device.versions,
+);

@@ -1,9 +1,6 @@
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
-import { PREFIX } from '@warmlane/redis';
 import { identityModel } from '@warmlane/testing';
-import { Queue, QueueEvents } from 'bullmq';
 import { Redis } from 'ioredis';
+import { bareJob } from './support/bare-job.js';
 import { InferClient } from './support/infer-client.js';
 import { closedLoop, type LoadRun, summarize } from './support/load.js';
 import { BenchFolder } from './support/repository.js';
@@ -18,30 +15,6 @@ const ROUNDS = 5;
 const WARM_MS = 1_000;
 const MEASURE_MS = 4_000;
 
-async function startBare(url: string) {
-  const queue = 'bare';
-  const program = new URL('./support/bare-worker.js', import.meta.url);
-  const worker = fork(program, [url, queue, String(Math.max(...IN_FLIGHT))]);
-  await once(worker, 'message');
-  const redis = new Redis(url, { maxRetriesPerRequest: null });
-  const jobs = new Queue(queue, { connection: redis, prefix: PREFIX });
-  const events = new QueueEvents(queue, { connection: redis, prefix: PREFIX });
-  jobs.setMaxListeners(0);
-  events.setMaxListeners(0);
-  await events.waitUntilReady();
-  return {
-    async send(): Promise<void> {
-      const job = await jobs.add('noop', { x: 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA' });
-      await job.waitUntilFinished(events);
-    },
-    async close(): Promise<void> {
-      await Promise.all([jobs.close(), events.close()]);
-      redis.disconnect();
-      worker.kill('SIGKILL');
-    },
-  };
-}
-
 await using server = await startRedis();
 await using folder = await BenchFolder.create();
 await folder.add('copy', identityModel('float32', ['N']), 'shapes: ["x:float32[16]"]\n');
@@ -53,7 +26,7 @@ const served = await client.send();
 if (served.lane !== 'ready' || !served.body.subarray(-64).equals(input.data)) {
   throw new Error(`the lane does not serve as it should: ${served.lane}`);
 }
-const bare = await startBare(server.url);
+const bare = await bareJob(server.url, Math.max(...IN_FLIGHT));
 const ways = {
   'bare BullMQ no-op': () => bare.send(),
   'HTTP, queue, runtime, HTTP': async () => {

@@ -1,6 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { identityModel } from '@warmlane/testing';
 import { Redis } from 'ioredis';
+import { type BenchDevice, benchDevice, deviceArgument } from './support/bench-device.js';
+import { CpuWorkers } from './support/cpu-worker.js';
 import { InferClient } from './support/infer-client.js';
 import { cpuSeconds } from './support/process-times.js';
 import { BenchFolder } from './support/repository.js';
@@ -8,7 +10,8 @@ import { percentile, type Row, round, writeResult } from './support/result.js';
 import { System, startRedis } from './support/system.js';
 
 // 200 shape classes on 1, 2 and 4 workers of one machine: what they answer together, what they cost while nothing is to be
-// done, and whether under equal load any class waits longer than the others.
+// done, and whether under equal load any class waits longer than the others. With `--device cuda:0` the first has the GPU and
+// the others the CPU of the same machine.
 
 const CLASSES = 200;
 const WORKERS = [1, 2, 4];
@@ -17,6 +20,8 @@ const WARM_MS = 3_000;
 const MEASURE_MS = 20_000;
 const IDLE_MS = 15_000;
 const READY_LIMIT_MS = 600_000;
+const QUIET = { WARMLANE_LOG_LEVEL: 'warn' };
+const DEVICE = deviceArgument();
 
 interface Wait {
   at: number;
@@ -87,7 +92,19 @@ function byClass(waits: readonly Wait[]): Map<number, Wait[]> {
   return groups;
 }
 
-async function run(workers: number): Promise<Row & { worstClassWaitOverMean: number }> {
+/** Waits until every worker holds its share of the lanes: one that joined later takes it from the others. */
+async function untilShared(url: string, workers: number): Promise<void> {
+  const until = performance.now() + READY_LIMIT_MS;
+  for (;;) {
+    const { lanes } = (await (await fetch(`${url}/v1/lanes?state=READY`)).json()) as { lanes: { worker: string }[] };
+    const holders = new Set(lanes.map(({ worker }) => worker));
+    if (lanes.length === CLASSES && holders.size === workers) return;
+    if (performance.now() > until) throw new Error(`${lanes.length} lanes on ${holders.size} workers`);
+    await delay(500);
+  }
+}
+
+async function run(workers: number): Promise<{ row: Row & { worstClassWaitOverMean: number }; device: BenchDevice }> {
   await using server = await startRedis();
   await using folder = await BenchFolder.create();
   const shapes = Array.from({ length: CLASSES }, (_, at) => `"x:float32[${at + 1}]"`).join(', ');
@@ -97,10 +114,21 @@ async function run(workers: number): Promise<Row & { worstClassWaitOverMean: num
     models: folder.models,
     redis: server.url,
     data: folder.data,
-    workers,
-    env: { WARMLANE_LOG_LEVEL: 'warn' },
+    device: DEVICE,
+    workers: DEVICE === 'cpu' ? workers : 1,
+    env: QUIET,
   });
+  const more = DEVICE === 'cpu' ? 0 : workers - 1;
+  await using _beside = new CpuWorkers(
+    Array.from({ length: more }, (_, at) => ({
+      models: folder.models,
+      redis: server.url,
+      data: `${folder.root}/worker-${at}`,
+      env: QUIET,
+    })),
+  );
   await system.untilReady(READY_LIMIT_MS);
+  await untilShared(system.url, workers);
   const readySeconds = (performance.now() - begun) / 1e3;
   const redis = new Redis(server.url);
   // What follows a start, such as the choice of the fallback, is over.
@@ -109,7 +137,7 @@ async function run(workers: number): Promise<Row & { worstClassWaitOverMean: num
   const { waits, perSecond, cold } = await equalLoad(system.url);
   redis.disconnect();
   const ms = waits.map((wait) => wait.ms);
-  return {
+  const row = {
     what: `${workers} worker${workers === 1 ? '' : 's'}, ${CLASSES} classes, ${IN_FLIGHT} in flight`,
     readySeconds: round(readySeconds, 1),
     perSecond: round(perSecond, 0),
@@ -120,15 +148,21 @@ async function run(workers: number): Promise<Row & { worstClassWaitOverMean: num
     idleCpuPercent: round(idle.cpuPercent, 2),
     idleRedisCommandsPerSecond: round(idle.redisPerSecond, 0),
   };
+  return { row, device: await benchDevice(system.url) };
 }
 
-const rows: (Row & { worstClassWaitOverMean: number })[] = [];
-for (const workers of WORKERS) rows.push(await run(workers));
-await writeResult({
-  name: 'scale',
-  device: 'cpu',
-  rows,
-  figures: {
-    scale: { worstClassWaitOverMean: Math.max(...rows.map((row) => row.worstClassWaitOverMean)) },
+const runs: Awaited<ReturnType<typeof run>>[] = [];
+for (const workers of WORKERS) runs.push(await run(workers));
+const rows = runs.map(({ row }) => row);
+const device = runs[0]?.device ?? { name: 'cpu', versions: {} };
+await writeResult(
+  {
+    name: 'scale',
+    device: device.name,
+    rows,
+    figures: {
+      scale: { worstClassWaitOverMean: Math.max(...rows.map((row) => row.worstClassWaitOverMean)) },
+    },
   },
-});
+  device.versions,
+);

@@ -1,11 +1,12 @@
 import { availableParallelism } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { nvidiaDriverVersion } from '@warmlane/ort';
+import { benchDevice } from './support/bench-device.js';
 import { ChildPool } from './support/child-pool.js';
 import { summarize } from './support/load.js';
 import { MoreApis } from './support/more-apis.js';
 import { type OpenRun, openRow, together } from './support/open-loop.js';
-import { cpuSeconds } from './support/process-times.js';
+import { cpuSeconds, Usage } from './support/process-times.js';
 import { CHECKSUM, lineOf, recModel, shapeKeyOf } from './support/rec-model.js';
 import { BenchFolder } from './support/repository.js';
 import { median, percentile, type Row, round, writeResult } from './support/result.js';
@@ -46,18 +47,40 @@ const READY_MS = 600_000;
 /** Titles of processes. */
 const API = 'warmlane api';
 const WORKER = 'warmlane worker';
+const RUNTIME = 'warmlane runtime';
+const REDIS = 'redis-server';
 /** So many requests wait that every batch is full. */
 const IN_FLIGHT = 8 * Math.max(...SIZES);
+/** At the worker: twice as many show whether the first was saturated. */
+const IN_FLIGHTS = [IN_FLIGHT, 2 * IN_FLIGHT];
 
-interface WorkerView {
-  device: string;
-  provider: string;
+interface SaturatedRun {
+  perSecond: number;
+  cores: ReadonlyMap<string, number>;
+  itemsPerRun: number;
 }
 
-/** `NVIDIA H100 80GB HBM3 GPU-...` -> `h100`. */
-function shortName({ device, provider }: WorkerView): string {
-  if (provider === 'cpu') return 'cpu';
-  return (/\b([A-Z]{1,3}[0-9]{2,4}[A-Z]?)\b/.exec(device)?.[1] ?? 'gpu').toLowerCase();
+/** What the processes whose titles begin so used together: Redis has its address in its. */
+function used(cores: ReadonlyMap<string, number>, title: string): number {
+  return [...cores].reduce((sum, [name, value]) => (name.startsWith(title) ? sum + value : sum), 0);
+}
+
+interface BatchStats {
+  batch_size: number;
+  compute_infer: { count: number };
+}
+
+/** What the lanes of a model ran so far, by the protocol's statistics. */
+async function itemsAndRuns(url: string, model: Model): Promise<{ items: number; runs: number }> {
+  // They are written once a second.
+  await delay(1_500);
+  const answer = await fetch(`${url}/v2/models/${model}/versions/1/stats`);
+  const { model_stats: all } = (await answer.json()) as { model_stats: { batch_stats: BatchStats[] }[] };
+  const batches = all.flatMap(({ batch_stats }) => batch_stats);
+  return {
+    items: batches.reduce((sum, batch) => sum + batch.batch_size * batch.compute_infer.count, 0),
+    runs: batches.reduce((sum, batch) => sum + batch.compute_infer.count, 0),
+  };
 }
 
 async function checksumOf(url: string, model: Model, width: number): Promise<number> {
@@ -89,8 +112,7 @@ await using system = await System.start({
   device: values.device,
 });
 await system.untilReady(READY_MS);
-const { workers } = (await (await fetch(`${system.url}/v1/workers`)).json()) as { workers: WorkerView[] };
-const device = shortName(workers[0] ?? { device: 'cpu', provider: 'cpu' });
+const device = await benchDevice(system.url);
 const [WIDTH = 160] = WIDTHS;
 const checksum = await checksumOf(system.url, 'rec-cold', WIDTH);
 const rows: Row[] = [];
@@ -99,31 +121,51 @@ const rows: Row[] = [];
 
 await using producers = await ChildPool.start<ProducerTask, ProducerResult>('serve-producer.js', [server.url]);
 const task = { width: WIDTH, checksum, warmMs: WARM_MS, measureMs: MEASURE_MS };
-const saturated = new Map<Model, number[]>(MODELS.map((model) => [model, []]));
-const workerCores = new Map<Model, number[]>(MODELS.map((model) => [model, []]));
+const saturated = new Map<string, SaturatedRun[]>();
+const keyOf = (model: Model, inFlight: number): string => `${model} ${inFlight}`;
+/** A model without lanes is saturated with few. */
+const inFlightsOf = (model: Model): number[] => (model === 'rec-cold' ? [8] : IN_FLIGHTS);
 for (let turn = 0; turn < ROUNDS; turn += 1) {
   for (const model of MODELS) {
-    const inFlight = Math.max(1, Math.round((model === 'rec-cold' ? 8 : IN_FLIGHT) / producers.count));
-    const before = (await cpuSeconds(system.pid)).get(WORKER) ?? 0;
-    const begun = performance.now();
-    const results = await producers.run(() => ({ ...task, kind: 'closed', model, inFlight }));
-    const seconds = (performance.now() - begun) / 1_000;
-    workerCores.get(model)?.push((((await cpuSeconds(system.pid)).get(WORKER) ?? 0) - before) / seconds);
-    const sum = results.reduce((all, result) => all + (result.kind === 'closed' ? result.run.perSecond : 0), 0);
-    saturated.get(model)?.push(sum);
+    for (const inFlight of inFlightsOf(model)) {
+      const before = await itemsAndRuns(system.url, model);
+      const usage = await Usage.start([system.pid, server.pid]);
+      const share = Math.max(1, Math.round(inFlight / producers.count));
+      const results = await producers.run(() => ({ ...task, kind: 'closed', model, inFlight: share }));
+      const cores = await usage.cores();
+      const after = await itemsAndRuns(system.url, model);
+      saturated.set(keyOf(model, inFlight), [
+        ...(saturated.get(keyOf(model, inFlight)) ?? []),
+        {
+          perSecond: results.reduce((all, result) => all + (result.kind === 'closed' ? result.run.perSecond : 0), 0),
+          cores,
+          itemsPerRun: (after.items - before.items) / (after.runs - before.runs),
+        },
+      ]);
+    }
   }
 }
-const saturation = (model: Model): number => median(saturated.get(model) ?? []);
+const perSecondOf = (model: Model, inFlight: number): number =>
+  median((saturated.get(keyOf(model, inFlight)) ?? []).map(({ perSecond }) => perSecond));
+const saturation = (model: Model): number =>
+  Math.max(...inFlightsOf(model).map((inFlight) => perSecondOf(model, inFlight)));
 for (const model of MODELS) {
-  rows.push({
-    what: `at the worker: saturated, width ${WIDTH}`,
-    lanes: LANES[model],
-    inFlight: model === 'rec-cold' ? 8 : IN_FLIGHT,
-    runs: ROUNDS,
-    perSecond: round(saturation(model), 1),
-    // One loop takes every request in and gives every answer out: at 1 it is what bounds the rest.
-    workerCores: round(median(workerCores.get(model) ?? [])),
-  });
+  for (const inFlight of inFlightsOf(model)) {
+    const runs = saturated.get(keyOf(model, inFlight)) ?? [];
+    const coresOf = (title: string): number => round(median(runs.map(({ cores }) => used(cores, title))));
+    rows.push({
+      what: `at the worker: saturated, width ${WIDTH}`,
+      lanes: LANES[model],
+      inFlight,
+      runs: ROUNDS,
+      perSecond: round(perSecondOf(model, inFlight), 1),
+      itemsPerRun: round(median(runs.map(({ itemsPerRun }) => itemsPerRun))),
+      // Each has one thread through which every request goes: near 1 it is what bounds the rest.
+      workerCores: coresOf(WORKER),
+      runtimeCores: coresOf(RUNTIME),
+      redisCores: coresOf(REDIS),
+    });
+  }
 }
 const at70: OpenRun[] = [];
 for (let turn = 0; turn < ROUNDS; turn += 1) {
@@ -201,7 +243,7 @@ for (const apiProcesses of APIS) {
 await writeResult(
   {
     name: 'serve',
-    device,
+    device: device.name,
     rows,
     figures: {
       serve: {
@@ -210,7 +252,5 @@ await writeResult(
       },
     },
   },
-  nvidiaDriverVersion() === null || device === 'cpu'
-    ? {}
-    : { gpu: workers[0]?.device ?? '', nvidiaDriver: nvidiaDriverVersion() ?? '' },
+  device.versions,
 );

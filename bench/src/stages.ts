@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { benchDeviceOf, type WorkerDevice } from './support/bench-device.js';
 import { ROOT, type Row, writeResult } from './support/result.js';
 
 // The example of two stages, measured: its own table, as it prints it.
@@ -14,8 +15,9 @@ try {
   const child = spawn(process.execPath, [program, '--json', file], { cwd: ROOT, stdio: 'inherit' });
   const [code] = await once(child, 'exit');
   if (code !== 0) throw new Error(`the example ended with ${code}`);
-  const { rows } = JSON.parse(await readFile(file, 'utf8')) as { rows: Row[] };
-  await writeResult({ name: 'stages', device: 'cpu', rows, figures: {} });
+  const { rows, devices } = JSON.parse(await readFile(file, 'utf8')) as { rows: Row[]; devices: WorkerDevice[] };
+  const device = benchDeviceOf(devices);
+  await writeResult({ name: 'stages', device: device.name, rows, figures: {} }, device.versions);
 } finally {
   await rm(folder, { recursive: true, force: true });
 }

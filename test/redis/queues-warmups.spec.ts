@@ -1,59 +1,12 @@
 import { WarmlaneError, type WarmupView } from '@warmlane/contracts';
 import { placeLane } from '@warmlane/lanes';
-import { createQueue, WarmupCoordinator } from '@warmlane/queues';
-import {
-  LaneStore,
-  Liveness,
-  Notices,
-  PlanStore,
-  WARM_MODEL_QUEUE,
-  WarmupStore,
-  WorkerStore,
-  warmLaneQueueName,
-} from '@warmlane/redis';
-import { afterEach, describe, expect, it, vi } from 'vitest';
-import { useRedis } from './redis-client.fixture.js';
-import { MODEL, registerEcho, StandInWorker } from './stand-in-worker.fixture.js';
+import { createQueue } from '@warmlane/queues';
+import { LaneStore, PlanStore, warmLaneQueueName } from '@warmlane/redis';
+import { describe, expect, it, vi } from 'vitest';
+import { MODEL, registerEcho } from './stand-in-worker.fixture.js';
+import { finished, never, ready, request, SHAPES, useWarmups } from './warmups.fixture.js';
 
-const fixture = useRedis();
-const closing: (() => Promise<void> | void)[] = [];
-
-afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
-});
-
-const SHAPES = ['x:float32[1,1]', 'x:float32[1,2]', 'x:float32[1,3]', 'x:float32[1,4]'];
-const never = (): Promise<never> => new Promise<never>(() => undefined);
-const ready = () => Promise.resolve('ready' as const);
-
-async function startCoordinator(): Promise<WarmupCoordinator> {
-  const redis = fixture.connect('coordinator');
-  const liveness = new Liveness(redis);
-  const notices = new Notices(redis);
-  const coordinator = new WarmupCoordinator({
-    redis,
-    liveness,
-    notices,
-    place: (lane, replicas, workers) => placeLane(lane, replicas, workers),
-  });
-  await coordinator.start();
-  closing.push(async () => {
-    await coordinator.close();
-    notices.close();
-    liveness.close();
-  });
-  return coordinator;
-}
-
-async function startWorker(id: string): Promise<StandInWorker> {
-  const worker = await new StandInWorker(fixture.server.url, { id }).start();
-  closing.push(() => worker.stop());
-  return worker;
-}
-
-const request = (more: object = {}) => ({ model: MODEL, version: '1', shapes: SHAPES, ...more });
-const finished = (coordinator: WarmupCoordinator, id: string): Promise<WarmupView> =>
-  coordinator.finished(id, AbortSignal.timeout(25_000));
+const { redisOf: fixture, startCoordinator, startWorker, parentCounts } = useWarmups();
 
 async function codeOf(work: Promise<unknown>): Promise<string> {
   const error = await work.then(
@@ -62,13 +15,6 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
   );
   if (!(error instanceof WarmlaneError)) throw new Error(`expected a WarmlaneError, got ${String(error)}`);
   return error.code;
-}
-
-async function parentCounts(): Promise<Record<string, number>> {
-  const queue = createQueue(WARM_MODEL_QUEUE, { redis: fixture.redis });
-  const counts = await queue.getJobCounts();
-  await queue.close();
-  return counts;
 }
 
 describe('WarmupCoordinator', () => {
@@ -206,74 +152,6 @@ describe('WarmupCoordinator', () => {
     await queue.close();
     await other.warmLanes(ready);
     expect(await finished(coordinator, id)).toMatchObject({ state: 'ready', total: 6, ready: 6 });
-  });
-
-  it.each([
-    ['left in order', true],
-    ['is gone', false],
-  ])(
-    'gives the shapes of a worker that %s to the others',
-    async (_how, inOrder) => {
-      await registerEcho(fixture.redis);
-      const [stays, leaves] = [await startWorker('a-0'), await startWorker('b-0')];
-      await stays.warmLanes(ready);
-      await leaves.warmLanes(never);
-      const coordinator = await startCoordinator();
-      const shapes = [1, 2, 3, 4, 5, 6, 7, 8].map((width) => `x:float32[1,${width}]`);
-      const { id } = await coordinator.create(request({ shapes }));
-      await vi.waitFor(() => expect(leaves.warmed.length).toBeGreaterThan(0));
-      await leaves.die();
-      if (inOrder) await new WorkerStore(fixture.redis).remove('b-0');
-      const view = await finished(coordinator, id);
-      expect(view).toMatchObject({ state: 'ready', total: 8, ready: 8 });
-      expect(new Set(view.lanes.map((lane) => lane.worker))).toEqual(new Set(['a-0']));
-      // The flow of the first generation ends as well: its children are failed for the worker that cannot.
-      await vi.waitFor(async () => expect((await parentCounts())['waiting-children']).toBe(0), {
-        timeout: 20_000,
-        interval: 200,
-      });
-    },
-    60_000,
-  );
-
-  it('goes on when the process that planned it dies, also between the plan and its flow', async () => {
-    await registerEcho(fixture.redis);
-    const worker = await startWorker('a-0');
-    const store = new WarmupStore(fixture.redis);
-    const { doc } = await store.create({
-      model: MODEL,
-      version: '1',
-      shapes: SHAPES.slice(0, 2),
-      replicas: null,
-      priority: 5,
-      options: {},
-      tune: false,
-      deadlineMs: 20_000,
-    });
-    // What a process that died right here leaves behind: a generation without a flow.
-    const assignments = doc.shapes.map((shapeKey) => ({ shapeKey, worker: 'a-0' }));
-    expect(await store.assign(doc.id, 1, assignments)).toBe(true);
-    await worker.warmLanes(ready);
-    const first = await startCoordinator();
-    expect(await finished(first, doc.id)).toMatchObject({ state: 'ready', ready: 2 });
-
-    let release: () => void = () => undefined;
-    const released = new Promise<void>((resolve) => {
-      release = resolve;
-    });
-    const slow = await startWorker('b-0');
-    await slow.warmLanes(async () => {
-      await released;
-      return 'ready';
-    });
-    await new WorkerStore(fixture.redis).remove('a-0');
-    await worker.die();
-    const second = await startCoordinator();
-    const { id } = await first.create(request());
-    await vi.waitFor(() => expect(slow.warmed.length).toBeGreaterThan(0), { timeout: 5_000 });
-    await first.close();
-    release();
-    expect(await finished(second, id)).toMatchObject({ state: 'ready', total: 4 });
   });
 
   it('ends at its deadline with what there is; the plan keeps the shapes', async () => {

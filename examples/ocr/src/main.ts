@@ -17,6 +17,12 @@ interface Page {
   image: GreyImage;
 }
 
+/** What a worker runs on. */
+interface Device {
+  device: string;
+  provider: string;
+}
+
 interface Settings {
   url?: string;
   pages: string;
@@ -104,7 +110,9 @@ async function run(url: string, settings: Settings): Promise<void> {
   process.stdout.write(`\n${printTable(rows)}\n`);
   if (settings.json !== undefined) {
     const texts = Object.fromEntries(warm.texts);
-    await writeFile(settings.json, `${JSON.stringify({ rows, texts }, null, 2)}\n`);
+    const { workers } = (await (await fetch(`${url}/v1/workers`)).json()) as { workers: Device[] };
+    const devices = workers.map(({ device, provider }) => ({ device, provider }));
+    await writeFile(settings.json, `${JSON.stringify({ devices, rows, texts }, null, 2)}\n`);
   }
 }
 

@@ -1,29 +1,27 @@
 import { type AnswerHead, WarmlaneError } from '@warmlane/contracts';
 import type { Redis } from 'ioredis';
 import { type Answer, decodeAnswer, encodeAnswer } from './answer.codec.js';
+import { AnswersPerTurn } from './answers-per-turn.js';
 import { keys } from './keys.js';
 import { REPLY_TTL_MS } from './lifetimes.js';
 import type { RedisLogger } from './logger.js';
-import { runScript } from './scripts.js';
-
-/** Names kept for a producer that reads late; at 4,000 answers per second that is 2.5 s of outage, the rest is swept. */
-const STREAM_LENGTH = 10_000;
-/** Answers up to this size stand in the stream: whoever waits is spared a trip to Redis. 10 MB per producer at most. */
-const STREAMED_BYTES = 1_024;
 
 /** Answers to requests: each is written once, under the request's internal id. */
 export class ReplyStore {
   readonly #redis: Redis;
   readonly #logger: RedisLogger | null;
+  readonly #answers: AnswersPerTurn;
 
   constructor(redis: Redis, logger?: RedisLogger) {
     this.#redis = redis;
     this.#logger = logger ?? null;
+    this.#answers = new AnswersPerTurn(redis);
   }
 
   /**
-   * Answers a request and tells its producer, in one script. False where it was answered before: the first answer stays.
-   * `inline` has one entry per output of the head: its bytes, or null where the head names a blob. Write blobs before.
+   * Answers a request and tells its producer, in one script, together with those answered in the same turn of the event
+   * loop. False where it was answered before: the first answer stays. `inline` has one entry per output of the head: its
+   * bytes, or null where the head names a blob. Write blobs before.
    * An asynchronous inference's record ends with its answer.
    */
   async answer(
@@ -33,13 +31,7 @@ export class ReplyStore {
     inline: readonly (Uint8Array | null)[] = [],
     ttlMs = REPLY_TTL_MS,
   ): Promise<boolean> {
-    const reply = await runScript(
-      this.#redis,
-      'answerRequest',
-      [keys.reply(request), keys.replies(producer), keys.result(request)],
-      [encodeAnswer(head, inline), ttlMs, request, REPLY_TTL_MS, STREAM_LENGTH, STREAMED_BYTES],
-    );
-    return reply === 1;
+    return this.#answers.add(request, producer, encodeAnswer(head, inline), ttlMs);
   }
 
   /**

@@ -53,7 +53,7 @@ describe('shared memory of a process', () => {
     expect(worker.proofFor('0'.repeat(32))).toBeNull();
     expect(statSync(rootIn(dir)).mode & 0o777).toBe(0o700);
     api.close();
-    expect(() => worker.reader.check(ref)).toThrow('no longer in shared memory');
+    expect(() => worker.reader.readNow(ref)).toThrow('no longer in shared memory');
     expect(readdirSync(rootIn(dir))).toEqual([worker.owner]);
   });
 

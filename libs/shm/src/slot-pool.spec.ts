@@ -69,7 +69,7 @@ describe('a pool of slots', () => {
     const second = taken(await pool.put(bytes(290_000, 3), LONG_MS));
     expect(second.slot).toBe(first.slot);
     expect(files()).toEqual(['0', '1']);
-    for (const read of [() => reader.read(first), async () => reader.readNow(first), async () => reader.check(first)]) {
+    for (const read of [() => reader.read(first), async () => reader.readNow(first)]) {
       await expect(read()).rejects.toMatchObject({ code: 'tensor-gone', retryable: true });
     }
     expect(reader.readNow(second).equals(bytes(290_000, 3))).toBe(true);
@@ -124,7 +124,7 @@ describe('a pool of slots', () => {
     const small = await Promise.all([1, 2, 3, 4, 5].map((value) => pool.put(bytes(120_000, value), LONG_MS)));
     expect(small.filter((ref) => ref !== null)).toHaveLength(3);
     expect(pool.bytes).toBeLessThanOrEqual(512 * KIB);
-    expect(() => reader.check(large)).toThrow('no longer in shared memory');
+    expect(() => reader.readNow(large)).toThrow('no longer in shared memory');
     small.forEach((ref, at) => {
       if (ref !== null) expect(reader.readNow(ref).equals(bytes(120_000, at + 1))).toBe(true);
     });

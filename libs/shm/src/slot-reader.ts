@@ -19,11 +19,6 @@ export class SlotReader {
     return slotFile(this.#root, ref.owner, ref.slot);
   }
 
-  /** Whether the bytes are there now. */
-  check(ref: SlotRef): void {
-    this.#open(ref, constants.O_RDONLY, (descriptor) => checkUse(descriptor, ref));
-  }
-
   /** A copy, large ones read on a pool thread. */
   async read(ref: SlotRef): Promise<Buffer> {
     if (ref.bytes <= AT_ONCE_BYTES) return this.readNow(ref);

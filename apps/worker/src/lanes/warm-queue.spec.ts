@@ -1,3 +1,5 @@
+import { syncBuiltinESMExports } from 'node:module';
+import timersPromises from 'node:timers/promises';
 import { WarmlaneError, type WarmRecord } from '@warmlane/contracts';
 import { isServing, isWarming } from '@warmlane/lanes';
 import { heldVersion } from '@warmlane/testing';
@@ -8,20 +10,6 @@ import { Lane } from './lane.js';
 import { LaneRegistry } from './lane-registry.js';
 import { laneSpecOf } from './lane-spec.js';
 import { WarmQueue } from './warm-queue.js';
-
-// Fake timers do not reach this module of Node's.
-vi.mock('node:timers/promises', () => ({
-  setTimeout: (ms: number, value: unknown, { signal }: { signal?: AbortSignal } = {}) =>
-    new Promise((resolve, reject) => {
-      const timer = setTimeout(resolve, ms, value);
-      const ended = (): void => {
-        clearTimeout(timer);
-        reject(new Error('aborted'));
-      };
-      if (signal?.aborted === true) ended();
-      else signal?.addEventListener('abort', ended);
-    }),
-}));
 
 const held: HeldVersion = heldVersion();
 
@@ -246,11 +234,29 @@ class Bench {
 
 const ready = (names: readonly string[]): string[] => names.map((name) => `${name} READY`);
 
+/** Its own timer is one of those that are faked. */
+const delayed = (ms?: number, value?: unknown, { signal }: { signal?: AbortSignal } = {}): Promise<unknown> =>
+  new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms, value);
+    const ended = (): void => {
+      clearTimeout(timer);
+      reject(new Error('aborted'));
+    };
+    if (signal?.aborted === true) ended();
+    else signal?.addEventListener('abort', ended);
+  });
+
+// Fake timers do not reach Node's module of promises. It is changed itself, not mocked: other files of this process may have
+// imported the queue before, and its imports by name follow when they are told to.
 beforeEach(() => {
   vi.useFakeTimers();
+  vi.spyOn(timersPromises, 'setTimeout').mockImplementation(delayed as typeof timersPromises.setTimeout);
+  syncBuiltinESMExports();
 });
 afterEach(() => {
   vi.useRealTimers();
+  vi.restoreAllMocks();
+  syncBuiltinESMExports();
 });
 
 describe('lanes on a GPU', () => {

@@ -55,17 +55,25 @@ const work = (items: number, over: Partial<Work> = {}): Work => ({
   ...over,
 });
 
-function plan(waiting: Work[], lanes: ReadyLane[], now = 0) {
+function indexOf(lanes: readonly ReadyLane[]): LaneIndex {
   const index = new LaneIndex();
   for (const one of lanes) index.add(one);
+  return index;
+}
+
+function plan(waiting: Work[], lanes: ReadyLane[], now = 0) {
+  const index = indexOf(lanes);
   const expired: Work[] = [];
   const unserved: Work[] = [];
   const turn = planBatch(waiting, {
     now,
+    ahead: false,
+    largest: (key, padded) => index.largestOf(key, padded),
     pick: (key, items, padded) => index.pick(key, items, padded),
     expired: (one) => expired.push(one),
     unserved: (one) => unserved.push(one),
   });
+  if (turn === null) throw new Error('a free device waits for nothing');
   const parts = turn.run?.parts.map((part) => [waiting.indexOf(part.work), part.from, part.count]);
   return {
     lane: turn.run?.lane.id,
@@ -79,7 +87,34 @@ function plan(waiting: Work[], lanes: ReadyLane[], now = 0) {
 
 const CPU = [lane(1, 10), lane(4, 38)];
 
+/** The lane that goes ahead of its turn; null where more is gathered first. */
+function ahead(waiting: Work[], lanes: ReadyLane[], now = 0) {
+  const index = indexOf(lanes);
+  const turn = planBatch(waiting, {
+    now,
+    ahead: true,
+    largest: (key, padded) => index.largestOf(key, padded),
+    pick: (key, items, padded) => index.pick(key, items, padded),
+    expired: () => undefined,
+    unserved: () => undefined,
+  });
+  return turn === null ? null : turn.run?.lane.id;
+}
+
 describe('planBatch', () => {
+  it('sends only a full run ahead of its turn', () => {
+    const begun = work(2);
+    expect(ahead([begun, work(1)], CPU)).toBeNull();
+    expect(begun.progress.left).toBe(2);
+    expect(ahead([work(2), work(1), work(1)], CPU)).toBe('4');
+    expect(ahead([work(9)], CPU)).toBe('4');
+    expect(ahead([work(1)], [lane(1, 10)])).toBe('1');
+    // Lanes of the exact shape only, and work that must not go with others.
+    const padding = lane(1, 10, { id: 'p', pad: { axes: [], digest: '' } });
+    expect(ahead([work(1, { padded: true })], [...CPU, padding])).toBe('p');
+    expect(ahead([work(1, { alone: true }), work(3)], CPU)).toBeNull();
+  });
+
   it('runs together what waits, as the cheapest cover says', () => {
     const five = Array.from({ length: 5 }, () => work(1));
     const first = plan(five, CPU);

@@ -19,6 +19,10 @@ export interface LaneBatch {
 
 export interface BatchRules {
   now: number;
+  /** Something else still runs: only a full run goes ahead of its turn, another one gathers until that has ended. */
+  ahead: boolean;
+  /** Items of the largest lane of a class. */
+  largest: (key: string, padded: boolean) => number;
   /** The lane for so many items of a class. */
   pick: (key: string, items: number, padded: boolean) => ReadyLane | null;
   /** Its deadline passed before it began. */
@@ -30,8 +34,10 @@ export interface BatchRules {
 /**
  * What runs next of the waiting work of one class, most urgent first: as many items as the lane of the cheapest cover
  * takes. A request that does not fit is cut: the rest of it stays where it is, first in its line.
+ *
+ * @returns null where more is to be gathered first
  */
-export function planBatch(waiting: readonly Work[], rules: BatchRules): Turn<Work, LaneBatch> {
+export function planBatch(waiting: readonly Work[], rules: BatchRules): Turn<Work, LaneBatch> | null {
   const taken = waiting.filter((work) => work.deadlineAt <= rules.now);
   for (const work of taken) rules.expired(work);
   const [head, ...others] = waiting.filter((work) => work.deadlineAt > rules.now);
@@ -39,6 +45,7 @@ export function planBatch(waiting: readonly Work[], rules: BatchRules): Turn<Wor
   const group = head.alone ? [head] : [head, ...others.filter((work) => goWith(head, work))];
   const items = group.reduce((sum, work) => sum + work.progress.left, 0);
   const padded = group.some((work) => work.padded);
+  if (rules.ahead && taken.length === 0 && items < rules.largest(head.key, padded)) return null;
   const lane = rules.pick(head.key, items, padded) ?? (padded ? rules.pick(head.key, items, false) : null);
   if (lane === null || (head.padded && lane.pad === null)) {
     rules.unserved(head);

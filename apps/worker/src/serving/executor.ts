@@ -59,7 +59,7 @@ export class Executor {
       aheadBelowMs: AHEAD_BELOW_MS,
       costMs: ({ lane }) => lane.p50Ms,
       now,
-      plan: (waiting) => this.#plan(waiting),
+      plan: (waiting, ahead) => this.#plan(waiting, ahead),
       run: (batch) => this.#runOnLane(batch),
     });
     this.#onFallback = new Pump<Work, Work>({
@@ -169,9 +169,11 @@ export class Executor {
     });
   }
 
-  #plan(waiting: readonly Work[]): Turn<Work, LaneBatch> {
+  #plan(waiting: readonly Work[], ahead: boolean): Turn<Work, LaneBatch> | null {
     return planBatch(waiting, {
       now: this.deps.clock.now(),
+      ahead,
+      largest: (key, padded) => this.#lanes.largestOf(key, padded),
       pick: (key, items, padded) => this.#lanes.pick(key, items, padded),
       expired: (work) => work.failed(deadlineExceeded(work.request)),
       unserved: (work) => work.failed(new Reroute(false)),

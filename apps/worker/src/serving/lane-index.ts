@@ -64,9 +64,12 @@ export class LaneIndex {
 
   /** Items of the largest batch of all lanes; 1 without any. */
   get largestBatch(): number {
-    let largest = 1;
-    for (const { lane } of this.#byId.values()) largest = Math.max(largest, sizeOf(lane));
-    return largest;
+    return largestOf(this.#byId.values());
+  }
+
+  /** The same of one class; with `padded` of its lanes to whose shape requests may be padded. */
+  largestOf(key: string, padded: boolean): number {
+    return largestOf(this.#of(key, padded));
   }
 
   /**
@@ -104,4 +107,10 @@ export class LaneIndex {
     const all = this.#byKey.get(key) ?? [];
     return padded ? all.filter(({ lane }) => lane.pad !== null) : all;
   }
+}
+
+function largestOf(entries: Iterable<Entry>): number {
+  let largest = 1;
+  for (const { lane } of entries) largest = Math.max(largest, sizeOf(lane));
+  return largest;
 }

@@ -54,6 +54,20 @@ describe('Pump', () => {
     expect(begun).toEqual(['a', 'b']);
   });
 
+  it('leaves what is not to go ahead until the device is free, and forgets nothing', async () => {
+    const { begun, run, end } = device();
+    const plan = ([work]: readonly Item[], ahead: boolean) =>
+      work === undefined || (ahead && work.id !== 'full') ? null : { run: work, taken: [work] };
+    const pump = new Pump<Item, Item>({ depth: 2, aheadBelowMs: 2, costMs: () => 1, now: () => 0, plan, run });
+    pump.add(item('a'));
+    pump.add(item('b'));
+    expect([begun, pump.waiting]).toEqual([['a'], 1]);
+    end();
+    await vi.waitFor(() => expect(begun).toEqual(['a', 'b']));
+    pump.add(item('full'));
+    expect([begun, pump.waiting]).toEqual([['a', 'b', 'full'], 0]);
+  });
+
   it('sends nothing ahead of its turn while a long run is under way', async () => {
     const { begun, run, end } = device();
     const pump = pumpOf(2, run);

@@ -19,8 +19,11 @@ export interface PumpOptions<T, R> {
   /** What a run will take, ms, as far as it is known. */
   costMs: (run: R) => number;
   now: () => number;
-  /** The class has its turn: what of its waiting work runs, most urgent first. */
-  plan: (waiting: readonly T[]) => Turn<T, R>;
+  /**
+   * The class has its turn: what of its waiting work runs, most urgent first. `ahead`: something else still runs; null
+   * then leaves the work to gather until that has ended.
+   */
+  plan: (waiting: readonly T[], ahead: boolean) => Turn<T, R> | null;
   /** Must not reject: it settles the work's own promises. */
   run: (run: R) => Promise<void>;
 }
@@ -64,9 +67,10 @@ export class Pump<T extends Scheduled, R> {
     while (this.#free) {
       const chosen: R[] = [];
       const name = this.#queue.takeFrom(this.options.now(), (waiting) => {
-        const { run, taken } = this.options.plan(waiting);
-        if (run !== null) chosen.push(run);
-        return taken;
+        const turn = this.options.plan(waiting, this.#running > 0);
+        if (turn === null) return null;
+        if (turn.run !== null) chosen.push(turn.run);
+        return turn.taken;
       });
       if (name === null) return;
       for (const run of chosen) void this.#start(name, run);

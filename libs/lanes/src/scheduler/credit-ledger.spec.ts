@@ -10,9 +10,9 @@ function opened(total: number, ...names: string[]): CreditLedger {
 }
 
 describe('deviceCredit', () => {
-  it('is twice the largest batch and 8', () => {
-    expect(deviceCredit(1)).toBe(10);
-    expect(deviceCredit(8)).toBe(24);
+  it('is four of the largest batch and 8', () => {
+    expect(deviceCredit(1)).toBe(12);
+    expect(deviceCredit(8)).toBe(40);
   });
 });
 
@@ -106,7 +106,7 @@ describe('CreditLedger', () => {
       );
       expect(worker.most).toBeLessThanOrEqual(ledger.limit);
     }
-    expect(ledger.limit).toBe(110);
+    expect(ledger.limit).toBe(112);
     expect(worker.most).toBeGreaterThan(50);
     worker.run([], 200);
     expect(ledger.used).toBe(0);

@@ -1,6 +1,9 @@
-/** Credit of one device: twice the largest batch, so that the next batch is fetched while one runs, and 8 more. */
+/**
+ * Credit of one device: four of the largest batch (one runs, one is ahead of its turn, one gathers, and one is answered and
+ * not yet settled in its queue) and 8 more.
+ */
 export function deviceCredit(largestBatch: number): number {
-  return 2 * largestBatch + 8;
+  return 4 * largestBatch + 8;
 }
 
 /**

@@ -36,6 +36,16 @@ describe('DeadlineQueue', () => {
     expect(queue.size).toBe(0);
   });
 
+  it('is as before where a turn is not taken', () => {
+    const queue = new DeadlineQueue<Scheduled>();
+    queue.add(job({ class: 'a', priority: 9 }), 0);
+    expect(queue.takeFrom(500, () => null)).toBeNull();
+    expect(queue.size).toBe(1);
+    // Its wait counts from its start, not from the turn that it let pass.
+    queue.add(job({ class: 'b', priority: 5, arrivedAt: 600 }), 600);
+    expect(queue.take(1_000)?.class).toBe('a');
+  });
+
   it('gives a class its turn with all of its items, and takes out those that are named', () => {
     const queue = new DeadlineQueue<Scheduled & { id: string }>();
     for (const [id, deadlineAt] of [

@@ -77,9 +77,11 @@ export class DeadlineQueue<T extends Scheduled> {
 
   /**
    * The turn of a class: `choose` is given its items, most urgent first, and names those that are taken out; what it
-   * leaves keeps its place. @returns the class, or null where nothing waits
+   * leaves keeps its place. Where it answers null the turn is not taken, and all is as before.
+   *
+   * @returns the class, or null where nothing waits or the turn was not taken
    */
-  takeFrom(now: number, choose: (items: readonly T[]) => readonly T[]): string | null {
+  takeFrom(now: number, choose: (items: readonly T[]) => readonly T[] | null): string | null {
     let best: string | null = null;
     let bestScore = Number.POSITIVE_INFINITY;
     for (const [name, line] of this.lines) {
@@ -95,7 +97,9 @@ export class DeadlineQueue<T extends Scheduled> {
     }
     const line = best === null ? undefined : this.lines.get(best);
     if (best === null || line === undefined) return null;
-    const taken = new Set(choose(line.entries.map(({ item }) => item)));
+    const chosen = choose(line.entries.map(({ item }) => item));
+    if (chosen === null) return null;
+    const taken = new Set(chosen);
     const before = line.entries.length;
     for (let at = before - 1; at >= 0; at -= 1) {
       const item = line.entries[at]?.item;

@@ -39,6 +39,7 @@ import { RouteTable } from './route-table.js';
 import { SharedTensors, type TensorWay } from './shared-tensors.js';
 import type { Submission } from './submission.js';
 import { type Submitted, Submitter } from './submitter.js';
+import { WaitForecast } from './wait-forecast.js';
 
 /** One inference. */
 export interface InferRequest {
@@ -144,6 +145,7 @@ export class Producer {
       routes: new RouteChoice(this.#routes),
       queues: this.#queues,
       limits: new ClassLimits(options.classLimit ?? CLASS_LIMIT),
+      forecast: new WaitForecast(),
       blobs: new InputBlobs(near, this.#blobs, (error) =>
         logger?.warn({ error: String(error) }, 'a tensor could not be deleted; it expires by itself'),
       ),

@@ -21,6 +21,7 @@ import type { RouteChoice } from './route-choice.js';
 import type { Route } from './route-table.js';
 import { type SharedTensors, SLOT_MARGIN_MS, type TensorWay } from './shared-tensors.js';
 import { checkSubmission, repeatOf, type Submission } from './submission.js';
+import type { WaitForecast } from './wait-forecast.js';
 
 const JOB_NAME = 'infer';
 
@@ -33,6 +34,7 @@ export interface SubmitterDeps {
   routes: RouteChoice;
   queues: QueueCache<ClassJob>;
   limits: ClassLimits;
+  forecast: WaitForecast;
   blobs: InputBlobs;
   replies: ReplyReader;
   pending: PendingRequests;
@@ -93,7 +95,7 @@ export class Submitter {
   }
 
   async #submit(submission: Submission): Promise<Sent> {
-    const { patience, models, routes, clock, queues } = this.deps;
+    const { patience, models, routes, clock } = this.deps;
     patience.refuseIfAway();
     refuseIfAborted(submission.signal);
     const found = models.get(submission.model, submission.version);
@@ -110,14 +112,40 @@ export class Submitter {
     const deadlineAt = resume?.deadlineAt ?? now + submission.deadlineMs;
     if (deadlineAt <= now) throw deadlineExceeded();
     // What was accepted before is not refused now.
-    const admitted =
-      resume?.again === true ? () => undefined : this.deps.limits.admit(queues.get(route.queue), bytesOf(inputs));
+    const admitted = resume?.again === true ? null : this.#admit(route, submission.priority, inputs, deadlineAt - now);
     try {
       if (resume !== null) await patience.within(resume.onRouted(route.queue, deadlineAt));
-      return await this.#send(submission, { model, key, inputs, outputs, route, served, deadlineAt, now });
-    } finally {
-      admitted();
+      const sent = await this.#send(submission, { model, key, inputs, outputs, route, served, deadlineAt, now });
+      admitted?.answered(sent.answer);
+      return sent;
+    } catch (error) {
+      admitted?.ended(error instanceof WarmlaneError && error.code === 'deadline-exceeded');
+      throw error;
     }
+  }
+
+  /** Throws `overloaded`. Of what it returns one is to be called. */
+  #admit(route: Route, priority: number, inputs: readonly InputTensor[], leftMs: number) {
+    const { limits, forecast, queues } = this.deps;
+    const ticket = forecast.admit(route.queue, priority, leftMs);
+    let release: () => void;
+    try {
+      release = limits.admit(queues.get(route.queue), bytesOf(inputs));
+    } catch (error) {
+      ticket.ended(false);
+      throw error;
+    }
+    return {
+      answered({ head }: Answer): void {
+        release();
+        if (head.ok) ticket.answered(head.timing.queueMs + head.timing.gatherMs);
+        else ticket.ended(head.error.code === 'deadline-exceeded');
+      },
+      ended(late: boolean): void {
+        release();
+        ticket.ended(late);
+      },
+    };
   }
 
   async #send(submission: Submission, routed: Routed): Promise<Sent> {
