@@ -55,12 +55,3 @@ export async function infer(url: string, model: string, input: Tensor): Promise<
     ms: performance.now() - begun,
   };
 }
-
-/** Inferences so far and the runs that they took, by the server's statistics. */
-export async function countRuns(url: string, model: string): Promise<{ inferences: number; runs: number }> {
-  const response = await fetch(`${url}/v2/models/${model}/versions/1/stats`);
-  const { model_stats: stats } = (await response.json()) as {
-    model_stats: { inference_count: number; execution_count: number }[];
-  };
-  return { inferences: stats[0]?.inference_count ?? 0, runs: stats[0]?.execution_count ?? 0 };
-}

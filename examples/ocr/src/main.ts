@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
 import { type GreyImage, readPng } from './image.js';
-import { countRuns } from './inference.js';
 import { PageReader } from './reader.js';
 import { alphabet } from './recognition.js';
 import { ASSETS, ExampleServer } from './server.js';
+import { countRuns } from './statistics.js';
 import { printTable, type Row, rowOf } from './table.js';
 
 // Two stages over one server: `det` finds the lines of a page, `rec` reads them, all lines of a page at once. Pages and
