@@ -19,7 +19,7 @@ const codeOf = (read) => {
 const ref = { owner, slot: 0, token: '0'.repeat(32), bytes: 100_000 };
 const found = {
   file: codeOf(() => readFileSync(file)),
-  slot: codeOf(() => memory.reader.check(ref)),
+  slot: codeOf(() => memory.reader.readNow(ref)),
   proof: memory.proofFor(owner),
   own: (await memory.put(Buffer.alloc(100_000), 1_000)) !== null,
 };
