@@ -7,11 +7,7 @@ export class HttpLines {
   readonly #pool: Pool;
   readonly #bodies: { head: number; bytes: Buffer }[];
 
-  constructor(
-    url: string,
-    widths: readonly number[],
-    private readonly deadlineMs: number,
-  ) {
+  constructor(url: string, widths: readonly number[]) {
     this.#pool = new Pool(url, { connections: 512, pipelining: 1 });
     this.#bodies = widths.map((width) => {
       const { dims, data } = lineOf(width);
@@ -22,7 +18,7 @@ export class HttpLines {
   }
 
   /** The `n`th request: widths take turns. Rejects for an answer that is neither right in form nor a refusal. */
-  async send(model: string, n: number): Promise<Outcome> {
+  async send(model: string, n: number, deadlineMs: number): Promise<Outcome> {
     const body = this.#bodies[n % this.#bodies.length];
     if (body === undefined) throw new Error('no widths');
     const begun = performance.now();
@@ -33,7 +29,7 @@ export class HttpLines {
         'content-type': 'application/octet-stream',
         'accept-encoding': 'identity',
         'inference-header-content-length': String(body.head),
-        'warmlane-deadline-ms': String(this.deadlineMs),
+        'warmlane-deadline-ms': String(deadlineMs),
       },
       body: body.bytes,
     });
