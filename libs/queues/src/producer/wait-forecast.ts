@@ -8,6 +8,8 @@ const NEWEST = 0.1;
 const SEEN_SHARE = 0.5;
 /** ... nor one whose own wait is expected to leave time for its run and its answer. */
 const EXPECTED_SHARE = 0.85;
+/** Fewer than these in line are no overload: what they wait for is something else, such as a worker that died. */
+const LEAST_OPEN = 8;
 /** Two leave for one that comes. */
 const TIDIED_AT_ONCE = 2;
 
@@ -42,13 +44,13 @@ export class WaitForecast {
   constructor(private readonly now: () => number = () => performance.now()) {}
 
   /**
-   * Throws `overloaded` for one that would only wait for its deadline, `leftMs` from now. One without another in flight is
-   * let in whatever was seen.
+   * Throws `overloaded` for one that would only wait for its deadline, `leftMs` from now. One that finds few others is let in
+   * whatever was seen.
    */
   admit(queue: string, priority: number, leftMs: number): Ticket {
     const line = this.#of(`${queue} ${priority}`);
     const expectedMs = line.among === 0 ? 0 : (line.waitMs * (line.open + 1)) / line.among;
-    const seen = line.open > 0 && this.now() - line.seenAt < KEPT_MS;
+    const seen = line.open >= LEAST_OPEN && this.now() - line.seenAt < KEPT_MS;
     if (seen && line.waitMs >= SEEN_SHARE * leftMs && expectedMs > EXPECTED_SHARE * leftMs) {
       throw new WarmlaneError(
         'overloaded',
