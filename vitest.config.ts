@@ -73,9 +73,9 @@ export default defineConfig({
       project('unit', ['{libs,apps,examples}/*/src/**/*.spec.ts', 'test/unit/**/*.spec.ts'], 20_000, {
         isolate: false,
       }),
-      project('redis', ['test/redis/**/*.spec.ts'], 30_000, { redis: true, atOnce: 4 }),
+      project('redis', ['test/redis/**/*.spec.ts'], 30_000, { redis: true }),
       project('native', ['test/native/**/*.spec.ts'], 60_000, { build: true }),
-      project('e2e', ['test/e2e/**/*.spec.ts'], 180_000, { redis: true, build: true, atOnce: 3 }),
+      project('e2e', ['test/e2e/**/*.spec.ts'], 180_000, { redis: true, build: true }),
       project('chaos', ['test/chaos/**/*.spec.ts'], 180_000, { redis: true, build: true, atOnce: 1 }),
       project('soak', ['test/soak/**/*.spec.ts'], 180_000, { redis: true, build: true, atOnce: 1 }),
       project('fuzz', ['test/fuzz/**/*.spec.ts'], 300_000, { redis: true, build: true }),

@@ -142,7 +142,7 @@ describe('a worker that serves', () => {
   it('finishes what runs and exits 0 on SIGTERM', async () => {
     const open = Array.from({ length: 50 }, (_, n) => {
       const { inputs, sum } = add(1, n);
-      return system.infer('add', inputs, { deadlineMs: 60_000 }).then(
+      return system.infer('add', inputs, { deadlineMs: 20_000 }).then(
         (answer) => int32Values(answer.outputs[0]).every((value, at) => value === sum[at]),
         (error: WarmlaneError) => error.code,
       );

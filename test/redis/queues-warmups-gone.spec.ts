@@ -29,7 +29,7 @@ describe('WarmupCoordinator', () => {
       // The flow of the first generation ends as well: its children are failed for the worker that cannot, the one that it ran
       // once its lock of 10 s is over.
       await vi.waitFor(async () => expect((await parentCounts())['waiting-children']).toBe(0), {
-        timeout: 40_000,
+        timeout: 20_000,
         interval: 200,
       });
     },

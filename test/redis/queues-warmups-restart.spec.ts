@@ -1,11 +1,9 @@
-import { placeLane } from '@warmlane/lanes';
-import { WarmupCoordinator } from '@warmlane/queues';
-import { createRedis, Liveness, Notices, PlanStore } from '@warmlane/redis';
+import { createRedis, PlanStore } from '@warmlane/redis';
 import { startRedis } from '@warmlane/testing';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { MODEL, registerEcho, StandInWorker } from './stand-in-worker.fixture.js';
+import { coordinatorOver, SHAPES } from './warmups.fixture.js';
 
-const SHAPES = ['x:float32[1,1]', 'x:float32[1,2]', 'x:float32[1,3]', 'x:float32[1,4]'];
 const closing: (() => Promise<void> | void)[] = [];
 
 afterEach(async () => {
@@ -33,20 +31,8 @@ describe('WarmupCoordinator, Redis killed and restarted', () => {
       if (job.shapeKey !== SHAPES[0]) await released;
       return 'ready';
     });
-    const liveness = new Liveness(redis);
-    const notices = new Notices(redis);
-    const coordinator = new WarmupCoordinator({
-      redis,
-      liveness,
-      notices,
-      place: (lane, replicas, workers) => placeLane(lane, replicas, workers),
-    });
-    await coordinator.start();
-    closing.push(async () => {
-      await coordinator.close();
-      notices.close();
-      liveness.close();
-    });
+    const { coordinator, close } = await coordinatorOver(redis);
+    closing.push(close);
     const request = { model: MODEL, version: '1', shapes: SHAPES.slice(0, 3) };
     const { id } = await coordinator.create(request);
     const ended = coordinator.finished(id, AbortSignal.timeout(50_000));

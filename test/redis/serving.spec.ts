@@ -248,7 +248,7 @@ describe('serving', () => {
       begun.push(run);
       const value = run.inputs[0]?.data[0];
       if (run.on === 'lane') {
-        await vi.waitFor(() => expect(rig.serving.load.active).toBeGreaterThan(2), { timeout: 10_000 });
+        await vi.waitFor(() => expect(rig.serving.load.active).toBeGreaterThan(2));
         await rig.runtimeDies();
         throw death(false);
       }

@@ -2,6 +2,7 @@ import type { WarmupView } from '@warmlane/contracts';
 import { placeLane } from '@warmlane/lanes';
 import { createQueue, WarmupCoordinator } from '@warmlane/queues';
 import { Liveness, Notices, WARM_MODEL_QUEUE } from '@warmlane/redis';
+import type { Redis } from 'ioredis';
 import { afterEach } from 'vitest';
 import { type RedisFixture, useRedis } from './redis-client.fixture.js';
 import { MODEL, StandInWorker } from './stand-in-worker.fixture.js';
@@ -13,6 +14,25 @@ export const request = (more: object = {}) => ({ model: MODEL, version: '1', sha
 
 export const finished = (coordinator: WarmupCoordinator, id: string): Promise<WarmupView> =>
   coordinator.finished(id, AbortSignal.timeout(25_000));
+
+/** A coordinator that has begun, and what closes it. */
+export async function coordinatorOver(redis: Redis) {
+  const liveness = new Liveness(redis);
+  const notices = new Notices(redis);
+  const coordinator = new WarmupCoordinator({
+    redis,
+    liveness,
+    notices,
+    place: (lane, replicas, workers) => placeLane(lane, replicas, workers),
+  });
+  await coordinator.start();
+  const close = async (): Promise<void> => {
+    await coordinator.close();
+    notices.close();
+    liveness.close();
+  };
+  return { coordinator, close };
+}
 
 interface Warmups {
   redisOf: RedisFixture;
@@ -35,21 +55,8 @@ export function useWarmups(): Warmups {
   return {
     redisOf,
     async startCoordinator() {
-      const redis = redisOf.connect('coordinator');
-      const liveness = new Liveness(redis);
-      const notices = new Notices(redis);
-      const coordinator = new WarmupCoordinator({
-        redis,
-        liveness,
-        notices,
-        place: (lane, replicas, workers) => placeLane(lane, replicas, workers),
-      });
-      await coordinator.start();
-      closing.push(async () => {
-        await coordinator.close();
-        notices.close();
-        liveness.close();
-      });
+      const { coordinator, close } = await coordinatorOver(redisOf.connect('coordinator'));
+      closing.push(close);
       return coordinator;
     },
     async startWorker(id) {

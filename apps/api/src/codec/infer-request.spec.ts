@@ -218,18 +218,10 @@ describe('decodeInferRequest', () => {
   });
 
   it('reads many strings in linear time', () => {
-    const bestOf = (count: number): number => {
-      const text = `{"inputs":[{"name":"s","datatype":"BYTES","shape":[${count}],"data":[${'"ab",'.repeat(count - 1)}"ab"]}]}`;
-      const times = Array.from({ length: 3 }, () => {
-        const started = performance.now();
-        expect(decode(text).inputs[0]?.data).toHaveLength(6 * count);
-        return performance.now() - started;
-      });
-      return Math.min(...times);
-    };
-    bestOf(25_000);
-    // Eight times as many: 64 times as long where each string costs what all before it do.
-    expect(bestOf(200_000) / bestOf(25_000)).toBeLessThan(32);
+    const text = `{"inputs":[{"name":"s","datatype":"BYTES","shape":[100000],"data":[${'"ab",'.repeat(99_999)}"ab"]}]}`;
+    const started = performance.now();
+    expect(decode(text).inputs[0]?.data).toHaveLength(600_000);
+    expect(performance.now() - started).toBeLessThan(2_000);
   });
 });
 
