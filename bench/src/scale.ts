@@ -4,7 +4,7 @@ import { Redis } from 'ioredis';
 import { type BenchDevice, benchDevice, deviceArgument } from './support/bench-device.js';
 import { CpuWorkers } from './support/cpu-worker.js';
 import { InferClient } from './support/infer-client.js';
-import { cpuSeconds } from './support/process-times.js';
+import { Usage } from './support/process-times.js';
 import { BenchFolder } from './support/repository.js';
 import { percentile, type Row, round, writeResult } from './support/result.js';
 import { System, startRedis } from './support/system.js';
@@ -38,14 +38,17 @@ async function commandsSoFar(redis: Redis): Promise<number> {
   return Number(/total_commands_processed:(\d+)/.exec(await redis.info('stats'))?.[1] ?? 0);
 }
 
-async function idleCost(system: System, redis: Redis): Promise<{ cpuPercent: number; redisPerSecond: number }> {
-  const [cpuBefore, commandsBefore] = [await cpuSeconds(system.pid), await commandsSoFar(redis)];
+/** Of the processes below these: API, workers and their children. */
+async function idleCost(
+  roots: readonly number[],
+  redis: Redis,
+): Promise<{ cpuPercent: number; redisPerSecond: number }> {
+  const usage = await Usage.start(roots);
+  const commandsBefore = await commandsSoFar(redis);
   await delay(IDLE_MS);
-  const [cpuAfter, commandsAfter] = [await cpuSeconds(system.pid), await commandsSoFar(redis)];
-  const ours = (times: ReadonlyMap<string, number>): number =>
-    [...times].filter(([title]) => title.startsWith('warmlane')).reduce((sum, [, seconds]) => sum + seconds, 0);
+  const [cores, commandsAfter] = [await usage.cores(), await commandsSoFar(redis)];
   return {
-    cpuPercent: ((ours(cpuAfter) - ours(cpuBefore)) * 1e5) / IDLE_MS,
+    cpuPercent: 100 * [...cores].reduce((sum, [title, used]) => sum + (title.startsWith('warmlane') ? used : 0), 0),
     redisPerSecond: ((commandsAfter - commandsBefore) * 1e3) / IDLE_MS,
   };
 }
@@ -119,7 +122,7 @@ async function run(workers: number): Promise<{ row: Row & { worstClassWaitOverMe
     env: QUIET,
   });
   const more = DEVICE === 'cpu' ? 0 : workers - 1;
-  await using _beside = new CpuWorkers(
+  await using beside = new CpuWorkers(
     Array.from({ length: more }, (_, at) => ({
       models: folder.models,
       redis: server.url,
@@ -133,7 +136,7 @@ async function run(workers: number): Promise<{ row: Row & { worstClassWaitOverMe
   const redis = new Redis(server.url);
   // What follows a start, such as the choice of the fallback, is over.
   await delay(5_000);
-  const idle = await idleCost(system, redis);
+  const idle = await idleCost([system.pid, ...beside.pids], redis);
   const { waits, perSecond, cold } = await equalLoad(system.url);
   redis.disconnect();
   const ms = waits.map((wait) => wait.ms);

@@ -29,6 +29,10 @@ export class CpuWorker {
     });
   }
 
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
   async end(signal: NodeJS.Signals): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     this.#child.kill(signal);
@@ -42,6 +46,10 @@ export class CpuWorkers implements AsyncDisposable {
 
   constructor(all: readonly CpuWorkerOptions[]) {
     this.#all = all.map((options) => new CpuWorker(options));
+  }
+
+  get pids(): number[] {
+    return this.#all.map((one) => one.pid);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
