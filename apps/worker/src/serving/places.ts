@@ -5,6 +5,7 @@ import {
   exactClasses,
   itemsOf,
   type NamedTensor,
+  type ServedClass,
   type ServingRules,
   servingRulesOf,
 } from '@warmlane/contracts';
@@ -45,12 +46,9 @@ export class Places {
   ): Place | null {
     const { model, version, shapeKey, shapeClass, padded = false } = request;
     const rules = this.#rules.get(nameOf(request));
-    const exact =
-      rules === undefined ? [{ shapeClass: shapeKey, padded: false }] : exactClasses(rules, shapeKey, inputs);
-    const chosen = shapeClass === undefined ? [] : [{ shapeClass, padded }];
-    for (const one of [...chosen, ...exact]) {
+    const at = (one: ServedClass): Place | null => {
       const key = classKey({ model, version, class: one.shapeClass });
-      if (!serves(key, one.padded)) continue;
+      if (!serves(key, one.padded)) return null;
       // The class that is one exact shape is served whole.
       const batched = rules !== undefined && isBatchClass(one.shapeClass);
       const axes = batched ? rules.batch : null;
@@ -61,6 +59,14 @@ export class Places {
         items: axes === null || rules === undefined ? 1 : itemsOf(rules, inputs),
         shared: axes === null ? '' : sharedOf(axes, inputs),
       };
+    };
+    const chosen = shapeClass === undefined ? null : at({ shapeClass, padded });
+    if (chosen !== null) return chosen;
+    const exact =
+      rules === undefined ? [{ shapeClass: shapeKey, padded: false }] : exactClasses(rules, shapeKey, inputs);
+    for (const one of exact) {
+      const place = at(one);
+      if (place !== null) return place;
     }
     return null;
   }

@@ -47,11 +47,21 @@ describe('Pump', () => {
     expect(pump.waiting).toBe(1);
   });
 
-  it('keeps as many runs under way as it is deep', () => {
+  it('keeps as many runs under way as it is deep', async () => {
     const { begun, run } = device();
     const pump = pumpOf(2, run);
     for (const id of ['a', 'b', 'c']) pump.add(item(id));
-    expect(begun).toEqual(['a', 'b']);
+    await vi.waitFor(() => expect(begun).toEqual(['a', 'b']));
+    expect(pump.waiting).toBe(1);
+  });
+
+  it('chooses what goes ahead once all that arrives with it is there', async () => {
+    const { begun, run } = device();
+    const pump = pumpOf(2, run);
+    for (const id of ['a', 'patient']) pump.add(item(id));
+    pump.add(item('urgent', 100));
+    expect(begun).toEqual(['a']);
+    await vi.waitFor(() => expect(begun).toEqual(['a', 'urgent']));
   });
 
   it('leaves what is not to go ahead until the device is free, and forgets nothing', async () => {
@@ -65,7 +75,7 @@ describe('Pump', () => {
     end();
     await vi.waitFor(() => expect(begun).toEqual(['a', 'b']));
     pump.add(item('full'));
-    expect([begun, pump.waiting]).toEqual([['a', 'b', 'full'], 0]);
+    await vi.waitFor(() => expect([begun, pump.waiting]).toEqual([['a', 'b', 'full'], 0]));
   });
 
   it('sends nothing ahead of its turn while a long run is under way', async () => {

@@ -36,6 +36,7 @@ export class Pump<T extends Scheduled, R> {
   readonly #queue = new DeadlineQueue<T>();
   #running = 0;
   #costMs = 0;
+  #soon = false;
 
   constructor(private readonly options: PumpOptions<T, R>) {}
 
@@ -45,7 +46,8 @@ export class Pump<T extends Scheduled, R> {
 
   add(work: T): void {
     this.#queue.add(work, this.options.now());
-    this.#turn();
+    if (this.#running === 0) this.#turn();
+    else if (this.#free) this.#turnSoon();
   }
 
   /** Takes out what has not begun and is past its deadline. */
@@ -61,6 +63,16 @@ export class Pump<T extends Scheduled, R> {
   get #free(): boolean {
     const { depth, aheadBelowMs } = this.options;
     return this.#running === 0 || (this.#running < depth && this.#costMs < aheadBelowMs);
+  }
+
+  /** What goes ahead of its turn has time: all that arrives in one turn of the event loop is looked at once. */
+  #turnSoon(): void {
+    if (this.#soon) return;
+    this.#soon = true;
+    setImmediate(() => {
+      this.#soon = false;
+      this.#turn();
+    });
   }
 
   #turn(): void {
