@@ -1,9 +1,9 @@
 import { type NamedTensor, newId, WarmlaneError } from '@warmlane/contracts';
 import { createQueue, SERVING_SETTINGS } from '@warmlane/queues';
-import { classQueueName, keys } from '@warmlane/redis';
+import { classQueueName, coldQueueName, keys, StatsStore, WorkerStore } from '@warmlane/redis';
 import { addSubModel, bytesOf, loopModel } from '@warmlane/testing';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { ServingSystem, steady } from '../support/serving-system.js';
+import { ServingSystem, steady, type WorkerProcess } from '../support/serving-system.js';
 
 const ADD = {
   bytes: addSubModel(),
@@ -102,6 +102,48 @@ describe('deaths under load', () => {
     expect(outcomes.filter(({ right }) => !right)).toEqual([]);
     expect(Math.max(...outcomes.map(({ ms }) => ms))).toBeLessThan(SERVING_SETTINGS.lockDuration + 5_000);
   });
+
+  it('repeats a request whose worker stands still, and none that only takes long', async () => {
+    system = await ServingSystem.start({ loop: { bytes: loopModel() } });
+    const docs = new WorkerStore(system.redis);
+    const workers = new Map<string, WorkerProcess>();
+    for (const count of [1, 2]) {
+      const worker = system.startWorker();
+      await system.untilLive(count);
+      for (const { id } of await docs.list()) if (!workers.has(id)) workers.set(id, worker);
+    }
+    const stats = new StatsStore(system.redis);
+    const executions = async (): Promise<number> => (await stats.get('loop', '1')).executionCount;
+    const longer = { deadlineMs: 60_000 };
+
+    // As long as it takes: a live worker may compute for longer than any lock or heartbeat lasts.
+    const begun = performance.now();
+    await system.infer('loop', trips(300), longer);
+    const count = Math.ceil((300 * (SERVING_SETTINGS.lockDuration + 1_000)) / (performance.now() - begun));
+    expect((await system.infer('loop', trips(count), longer)).lane).toBe('cold');
+    await vi.waitFor(async () => expect(await executions()).toBe(2), { timeout: 5_000 });
+
+    const queue = createQueue(coldQueueName('loop', '1'), { redis: system.redis, readOnly: true });
+    const answer = system.infer('loop', trips(count), longer);
+    const holder = await vi.waitFor(
+      async () => {
+        const [job] = await queue.getActive();
+        const found = workers.get(job?.processedBy ?? '');
+        if (found === undefined) throw new Error('nobody has it yet');
+        return { id: job?.processedBy, process: found };
+      },
+      { timeout: 10_000 },
+    );
+    holder.process.child.kill('SIGSTOP');
+    expect((await answer).worker).not.toBe(holder.id);
+    expect((await answer).lane).toBe('cold');
+    // Back again, it ends what it had begun, and nobody is answered twice.
+    holder.process.child.kill('SIGCONT');
+    await vi.waitFor(async () => expect(await executions()).toBe(4), { timeout: 30_000 });
+    expect((await system.redis.xrange(keys.replies(system.producer.id), '-', '+')).length).toBe(3);
+    await queue.close();
+    await stats.close();
+  }, 120_000);
 
   it('calls an input poison that ends two runtimes alone, and serves the others meanwhile', async () => {
     system = await ServingSystem.start({ add: ADD, loop: LOOP });

@@ -9,6 +9,8 @@ export interface Answer extends Tensor {
   lane: string;
   /** Wall time from here, ms. */
   ms: number;
+  /** Of it the run of the model, ms. */
+  computeMs: number;
 }
 
 const HEADER = 'inference-header-content-length';
@@ -53,5 +55,6 @@ export async function infer(url: string, model: string, input: Tensor): Promise<
     data,
     lane: response.headers.get('warmlane-lane') ?? '',
     ms: performance.now() - begun,
+    computeMs: Number(/compute;dur=([\d.]+)/.exec(response.headers.get('server-timing') ?? '')?.[1] ?? 0),
   };
 }

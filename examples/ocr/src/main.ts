@@ -7,7 +7,7 @@ import { PageReader } from './reader.js';
 import { alphabet } from './recognition.js';
 import { ASSETS, ExampleServer } from './server.js';
 import { countRuns } from './statistics.js';
-import { printTable, type Row, rowOf } from './table.js';
+import { printTable, type Row, rowOf, timesOf } from './table.js';
 
 // Two stages over one server: `det` finds the lines of a page, `rec` reads them, all lines of a page at once. Pages and
 // lines differ in size, so the shapes change from request to request; that is what a single warmed session forgets.
@@ -91,11 +91,7 @@ async function measure(url: string, twin: string, pages: readonly Page[], settin
   const rows: Row[] = [
     rowOf(`det, ${what}`, of(models.det), null),
     rowOf(`rec, ${what}`, of(models.rec), runs === 0 ? null : (after.inferences - before.inferences) / runs),
-    rowOf(
-      `page, ${what}`,
-      pageMs.map((ms) => ({ model: '', shape: '', lane: '', ms })),
-      null,
-    ),
+    timesOf(`page, ${what}`, pageMs),
   ];
   return { texts, rows };
 }

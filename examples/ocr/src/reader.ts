@@ -9,6 +9,7 @@ export interface Sent {
   shape: string;
   lane: string;
   ms: number;
+  computeMs: number;
 }
 
 export interface PageText {
@@ -45,7 +46,8 @@ export class PageReader {
 
   async #send(model: string, input: { shape: readonly number[]; data: Float32Array }): Promise<Answer> {
     const answer = await infer(this.url, model, input);
-    this.sent.push({ model, shape: input.shape.join('x'), lane: answer.lane, ms: answer.ms });
+    const { lane, ms, computeMs } = answer;
+    this.sent.push({ model, shape: input.shape.join('x'), lane, ms, computeMs });
     return answer;
   }
 }
