@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { printAddress } from '@warmlane/process';
@@ -45,12 +45,16 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-async function serve(worker: string, env: NodeJS.ProcessEnv = {}): Promise<{ serve: Serve; done: Promise<void> }> {
+async function serve(
+  worker: string,
+  env: NodeJS.ProcessEnv = {},
+  around: NodeJS.ProcessEnv = {},
+): Promise<{ serve: Serve; done: Promise<void> }> {
   await writeFile(join(folder, 'api.mjs'), API);
   await writeFile(join(folder, 'worker.mjs'), worker);
   const instance = new Serve({
     settings: readSettings({ http: '127.0.0.1:0', device: 'cpu' }, env, folder),
-    env: { ...process.env, EVENTS: join(folder, 'events') },
+    env: { ...process.env, EVENTS: join(folder, 'events'), ...around },
     log: (text) => log.push(text),
     logFd: 2,
     appMain: (app) => join(folder, `${app}.mjs`),
@@ -71,6 +75,22 @@ const readyLines = (): string[] => log.filter((line) => line.startsWith('ready '
 const waiting = { timeout: 15_000 };
 
 describe('serve', () => {
+  it('ends at once when it is stopped while it fetches Redis, and leaves nothing half unpacked', async () => {
+    const bin = join(folder, 'bin');
+    await mkdir(bin);
+    // A package source that does not answer.
+    for (const tool of ['apt-get', 'apt-cache', 'dpkg-deb']) {
+      await writeFile(join(bin, tool), '#!/bin/sh\nexec /bin/sleep 600\n', { mode: 0o755 });
+    }
+    const { serve: stopping, done } = await serve(WORKER, {}, { PATH: bin, XDG_CACHE_HOME: join(folder, 'cache') });
+    await vi.waitFor(() => expect(log.join()).toMatch(/reading the package lists/), waiting);
+    stopping.stop();
+    await done;
+    expect(await events()).toEqual(['']);
+    const left = await readdir(join(folder, 'cache'), { recursive: true });
+    expect(left.filter((name) => name.includes('.part-'))).toEqual([]);
+  });
+
   it('brings up Redis, API and workers, says ready once, and stops API before workers before Redis', async () => {
     const started = await serve(WORKER, { WARMLANE_WORKERS: '2' });
     await vi.waitFor(() => expect(readyLines()).toHaveLength(1), waiting);

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { findOnPath } from './find-on-path.js';
-import { runCommand } from './run-command.js';
+import { type CommandOptions, type CommandResult, runCommand } from './run-command.js';
 
 export interface DebianUnpackOptions {
   /** Packages to unpack; their direct library dependencies come along. */
@@ -11,6 +11,8 @@ export interface DebianUnpackOptions {
   /** PATH to find apt-get, apt-cache and dpkg-deb on. */
   path: string;
   onProgress?: (text: string) => void;
+  /** Ends what runs, and nothing is left behind. */
+  signal?: AbortSignal;
 }
 
 export type DebianUnpackResult = { ok: true } | { ok: false; reason: string };
@@ -20,26 +22,34 @@ const DOWNLOAD_TIMEOUT_MS = 180_000;
 // In every system that runs dpkg; unpacking another libc beside the system's would break its loader.
 const ALWAYS_THERE = new Set(['libc6', 'libgcc-s1', 'libstdc++6']);
 
+const TOOLS = ['apt-get', 'apt-cache', 'dpkg-deb'] as const;
+
+/** Where each of the tools lies. */
+type Tools = Readonly<Record<(typeof TOOLS)[number], string>>;
+
 /**
  * Unpacks Debian or Ubuntu packages without root: apt reads the system's sources but keeps lists and downloads in a
- * private folder, dpkg-deb unpacks, nothing is installed.
+ * private folder, dpkg-deb unpacks, nothing is installed. Rejects with the signal's reason when it aborts.
  */
 export async function unpackDebianPackages(options: DebianUnpackOptions): Promise<DebianUnpackResult> {
-  for (const tool of ['apt-get', 'apt-cache', 'dpkg-deb']) {
-    if ((await findOnPath(tool, options.path)) === null) {
+  const tools: Record<string, string> = {};
+  for (const tool of TOOLS) {
+    const path = await findOnPath(tool, options.path);
+    if (path === null) {
       return { ok: false, reason: `${tool} is not on the PATH` };
     }
+    tools[tool] = path;
   }
   await mkdir(dirname(options.target), { recursive: true });
   const work = await mkdtemp(`${options.target}.part-`);
   try {
-    return await unpackInto(work, options);
+    return await unpackInto(work, tools as Tools, options);
   } finally {
     await rm(work, { recursive: true, force: true });
   }
 }
 
-async function unpackInto(work: string, options: DebianUnpackOptions): Promise<DebianUnpackResult> {
+async function unpackInto(work: string, tools: Tools, options: DebianUnpackOptions): Promise<DebianUnpackResult> {
   const lists = join(work, 'lists');
   const cache = join(work, 'cache');
   const debs = join(work, 'debs');
@@ -57,11 +67,17 @@ async function unpackInto(work: string, options: DebianUnpackOptions): Promise<D
     ['-o', 'Acquire::Languages=none'],
   ].flat();
 
+  const run = async (tool: keyof Tools, args: readonly string[], over: CommandOptions = {}): Promise<CommandResult> => {
+    const result = await runCommand(tools[tool], args, { ...over, signal: options.signal });
+    options.signal?.throwIfAborted();
+    return result;
+  };
+
   options.onProgress?.('reading the package lists (apt-get update, private lists)');
   // Its status is not judged: one broken third-party source fails it although ours was read.
-  const update = await runCommand('apt-get', [...apt, '-q', 'update'], { timeoutMs: UPDATE_TIMEOUT_MS });
+  const update = await run('apt-get', [...apt, '-q', 'update'], { timeoutMs: UPDATE_TIMEOUT_MS });
 
-  const depends = await runCommand('apt-cache', [...apt, 'depends', '--no-recommends', ...options.packages], {
+  const depends = await run('apt-cache', [...apt, 'depends', '--no-recommends', ...options.packages], {
     timeoutMs: UPDATE_TIMEOUT_MS,
   });
   if (depends.code !== 0) {
@@ -70,7 +86,7 @@ async function unpackInto(work: string, options: DebianUnpackOptions): Promise<D
   const wanted = [...new Set([...options.packages, ...libraryDependencies(depends.stdout)])];
 
   options.onProgress?.(`downloading ${wanted.length} packages (${wanted.join(' ')})`);
-  const download = await runCommand('apt-get', [...apt, '-q', 'download', ...wanted], {
+  const download = await run('apt-get', [...apt, '-q', 'download', ...wanted], {
     cwd: debs,
     timeoutMs: DOWNLOAD_TIMEOUT_MS,
   });
@@ -78,7 +94,7 @@ async function unpackInto(work: string, options: DebianUnpackOptions): Promise<D
     return { ok: false, reason: `apt-get download failed: ${lastLine(download.stderr)}` };
   }
   for (const file of await readdir(debs)) {
-    const unpacked = await runCommand('dpkg-deb', ['-x', join(debs, file), tree]);
+    const unpacked = await run('dpkg-deb', ['-x', join(debs, file), tree]);
     if (unpacked.code !== 0) {
       return { ok: false, reason: `dpkg-deb -x ${file} failed: ${lastLine(unpacked.stderr)}` };
     }

@@ -24,6 +24,8 @@ export interface RedisFinderOptions {
   /** False: only look, never download. Default true. */
   mayDownload?: boolean;
   onProgress?: (text: string) => void;
+  /** Gives up a download. */
+  signal?: AbortSignal;
 }
 
 const SERVERS = ['redis-server', 'valkey-server'] as const;
@@ -33,7 +35,7 @@ const VERSION_TIMEOUT_MS = 10_000;
 
 /**
  * A Redis server that runs here: installed, or unpacked earlier, or unpacked now from the Debian package (no root).
- * @throws SetupError naming the command that installs one
+ * @throws SetupError naming the command that installs one, or the reason of `signal`
  */
 export async function findRedisServer(options: RedisFinderOptions): Promise<RedisBinary> {
   const notes: string[] = [];
@@ -63,6 +65,7 @@ export async function findRedisServer(options: RedisFinderOptions): Promise<Redi
         target: treeOf(name, options.cacheDir),
         path: options.path,
         onProgress: options.onProgress,
+        signal: options.signal,
       });
       const binary = unpacked.ok ? await probeUnpacked(name, options.cacheDir) : unpacked.reason;
       if (typeof binary !== 'string') {

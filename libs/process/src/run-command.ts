@@ -12,6 +12,8 @@ export interface CommandOptions {
   env?: NodeJS.ProcessEnv;
   /** Killed with SIGKILL after this; then `code` is null. */
   timeoutMs?: number;
+  /** Killed with SIGKILL when it aborts; then `code` is null. */
+  signal?: AbortSignal;
 }
 
 /** Runs a command to its end and keeps what it printed. Never throws: a command that cannot be started has code null. */
@@ -29,6 +31,7 @@ export function runCommand(
       stdio: ['ignore', 'pipe', 'pipe'],
       timeout: options.timeoutMs,
       killSignal: 'SIGKILL',
+      signal: options.signal,
     });
     child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
       stdout += chunk;

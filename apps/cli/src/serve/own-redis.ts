@@ -9,12 +9,21 @@ import { noteProcess, waitForNotedProcess } from './process-note.js';
 const NOTE = 'redis.pid.json';
 const LAST_REDIS_MS = 5_000;
 
-/** A Redis server on this machine, installed or unpacked. @throws SetupError naming what to install */
-export function findRedis(env: NodeJS.ProcessEnv, log: (text: string) => void): Promise<RedisBinary> {
+/**
+ * A Redis server on this machine, installed or unpacked. `signal` gives up a download.
+ *
+ * @throws SetupError naming what to install, or the reason of `signal`
+ */
+export function findRedis(
+  env: NodeJS.ProcessEnv,
+  log: (text: string) => void,
+  signal?: AbortSignal,
+): Promise<RedisBinary> {
   return findRedisServer({
     path: env.PATH ?? '',
     cacheDir: cacheFolder(env.XDG_CACHE_HOME, homedir()),
     onProgress: (text) => log(`no Redis on the PATH: ${text}`),
+    ...(signal === undefined ? {} : { signal }),
   });
 }
 

@@ -55,6 +55,9 @@ export class Serve {
         this.options.onReady(http);
         await aborted(this.#stop.signal);
       }
+    } catch (error) {
+      // Asked to stop while Redis was being fetched: that is an orderly end.
+      if (error !== this.#stop.signal.reason) throw error;
     } finally {
       await this.#stopAll();
       await lock?.release();
@@ -88,7 +91,7 @@ export class Serve {
 
   async #startRedis(): Promise<string> {
     const { settings, env, log } = this.options;
-    const redis = await OwnRedis.start(await findRedis(env, log), settings.data, log);
+    const redis = await OwnRedis.start(await findRedis(env, log, this.#stop.signal), settings.data, log);
     this.#redis.push(this.#supervise('redis', () => redis.run()));
     return redis.url;
   }
