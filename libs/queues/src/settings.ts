@@ -35,6 +35,9 @@ export const SERVING_SETTINGS: WorkerSettings = {
   removeOnFail: { age: 3_600, count: 100 },
 };
 
+/** Longer than the longest deadline (1 h): while a flow's id is kept, adding it again changes nothing. */
+export const WARMUP_COMPLETED_KEPT_MS = 2 * 3_600_000;
+
 /**
  * Warm-up queues: the jobs only wait for lanes, so a renewed lock says that the process lives. A worker that comes back
  * within 15 s under its id has its interrupted jobs again after at most 15 s; until then their parent waits.
@@ -44,9 +47,8 @@ export const WARMUP_SETTINGS: WorkerSettings = {
   stalledInterval: 5_000,
   maxStalledCount: 100,
   maxStartedAttempts: 200,
-  // Longer than the longest deadline (1 h): while a flow's id is kept, adding it again changes nothing.
-  removeOnComplete: { age: 2 * 3_600 },
-  removeOnFail: { age: 2 * 3_600 },
+  removeOnComplete: { age: WARMUP_COMPLETED_KEPT_MS / 1_000 },
+  removeOnFail: { age: WARMUP_COMPLETED_KEPT_MS / 1_000 },
 };
 
 /** Events of the entry queues kept for `waitUntilFinished` of bare clients, which read them as they come: four a job. Each of a completed job holds its answer. */

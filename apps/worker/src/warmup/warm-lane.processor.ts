@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { type ErrorCode, type WarmLaneJob, WarmlaneError, warmLaneJobSchema } from '@warmlane/contracts';
 import type { Logger } from '@warmlane/observability';
-import { createWorker, WARMUP_SETTINGS } from '@warmlane/queues';
+import { createWorker, EVENTS_KEPT, WARMUP_SETTINGS } from '@warmlane/queues';
 import { warmLaneQueueName } from '@warmlane/redis';
 import { type Job, UnrecoverableError, type Worker } from 'bullmq';
 import { Reconciler } from '../fleet/reconciler.js';
@@ -39,6 +39,10 @@ export class WarmLaneProcessor {
   ) {}
 
   start(): void {
+    // On the connection of the Worker's own commands, so before them. Unnoted, its queue would stay after this worker.
+    this.redis.warmLaneQueues.use([this.identity.id], { eventsKept: EVENTS_KEPT }).catch((error: unknown) => {
+      this.logger.error({ err: error }, 'the warm-up queue could not be noted');
+    });
     this.worker = createWorker<unknown, WarmLaneResult>(
       warmLaneQueueName(this.identity.id),
       (job, _token, signal) => this.process(job, signal),
