@@ -1,3 +1,4 @@
+import { CLASS_FAILED_KEPT_MS } from '@warmlane/redis';
 import type { KeepJobs } from 'bullmq';
 
 /** What differs between kinds of queues in how a dead worker's jobs come back and what is kept. */
@@ -32,7 +33,7 @@ export const SERVING_SETTINGS: WorkerSettings = {
   maxStalledCount: 10,
   maxStartedAttempts: 10,
   removeOnComplete: { count: 0 },
-  removeOnFail: { age: 3_600, count: 100 },
+  removeOnFail: { age: CLASS_FAILED_KEPT_MS / 1_000, count: 100 },
 };
 
 /** Longer than the longest deadline (1 h): while a flow's id is kept, adding it again changes nothing. */
