@@ -101,6 +101,25 @@ describe('the events that a queue keeps', () => {
     });
   });
 
+  it('is what they are cut to: a flow of 400 lanes on the queue of one worker', async () => {
+    const name = warmLaneQueueName('w-0');
+    const options = { redis: fixture.connect(), settings: WARMUP_SETTINGS, concurrency: 64, holder: 'w-0' };
+    keep(createWorker(name, () => Promise.resolve(null), options));
+    const children = Array.from({ length: 400 }, (_, n) => ({
+      name: 'child',
+      queueName: name,
+      opts: { priority: 1 + (n % 9) },
+    }));
+    await keep(new FlowProducer({ connection: fixture.connect(), prefix: PREFIX })).add({
+      name: 'parent',
+      queueName: 'parents',
+      children,
+    });
+    await vi.waitFor(async () => expect(await fixture.redis.zcard(`${PREFIX}:${name}:completed`)).toBe(400), 20_000);
+    // BullMQ cuts by whole nodes of 100 entries, before it writes; uncut there are four of each job.
+    expect(await fixture.redis.xlen(`${PREFIX}:${name}:events`)).toBeLessThanOrEqual(300);
+  });
+
   it('is set again after a lost connection: Redis may have lost its memory', async () => {
     const redis = fixture.connect();
     const [queue] = QUEUES.filter(([name]) => name === warmLaneQueueName('w-0'));
