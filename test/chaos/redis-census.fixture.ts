@@ -1,4 +1,5 @@
-import { type KeyKind, keys, parseKey, parseQueueKey, printQueueName } from '@warmlane/redis';
+import { EVENTS_KEPT } from '@warmlane/queues';
+import { type KeyKind, keys, parseKey, parseQueueKey, parseQueueName, printQueueName } from '@warmlane/redis';
 import type { Redis } from 'ioredis';
 
 /** Kinds that pass: each key must have a time to live, ms at most. */
@@ -107,6 +108,19 @@ async function queueProblems(redis: Redis, queue: string, rests: readonly string
   const events = await redis.xlen(`{wl}:${queue}:events`);
   const most = queue === 'inference' || queue === 'warmup' ? ENTRY_EVENTS_MOST : EVENTS_MOST;
   if (events > most) problems.push(`${queue} keeps ${events} events`);
+  return [...problems, ...(await settingProblems(redis, queue))];
+}
+
+/** Ours keep 100 events; a bare client sets what it likes on the entry queues. The queues of workers can be found. */
+async function settingProblems(redis: Redis, queue: string): Promise<string[]> {
+  const problems: string[] = [];
+  const kept = await redis.hget(`{wl}:${queue}:meta`, 'opts.maxLenEvents');
+  const own = queue !== 'inference' && queue !== 'warmup';
+  if (own && kept !== null && kept !== String(EVENTS_KEPT)) problems.push(`${queue} is to keep ${kept} events`);
+  const name = parseQueueName(queue);
+  if (name?.kind === 'warm-lane' && (await redis.zscore(keys.warmLaneQueues(), name.worker)) === null) {
+    problems.push(`${queue} is in no index: nobody will ever forget it`);
+  }
   return problems;
 }
 

@@ -1,7 +1,7 @@
 import { type WarmupView, warmupViewSchema } from '@warmlane/contracts';
 import { placeLane } from '@warmlane/lanes';
 import { WarmupCoordinator } from '@warmlane/queues';
-import { Liveness } from '@warmlane/redis';
+import { keys, Liveness, PREFIX } from '@warmlane/redis';
 import { reshapeModel } from '@warmlane/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { until, WorkerRig } from '../support/worker-rig.js';
@@ -37,12 +37,15 @@ describe('warm-ups on a worker', () => {
   it('add shapes to the plan and end ready, with the lanes that serve', async () => {
     await rig.addModel('cls', { yaml: `shapes: ["${PLANNED}"]\n` });
     rig.startWorker();
-    await rig.laneIn(PLANNED, 'READY');
+    const { worker } = await rig.laneIn(PLANNED, 'READY');
+    // So that it can be found when the worker is gone, also where nobody ever asked for a warm-up.
+    await until('its warm-up queue to be noted', () => rig.redis.zscore(keys.warmLaneQueues(), worker));
     const { id } = await coordinator.create(request('cls', MORE));
     const view = await finished(id);
     expect(view).toMatchObject({ state: 'ready', total: 2, ready: 2, failed: 0 });
     expect(view.lanes.map((lane) => lane.state)).toEqual(['READY', 'READY']);
     expect(await rig.lane(MORE[0] ?? '')).toMatchObject({ state: 'READY', trigger: 'warmup' });
+    expect(await rig.redis.hget(`${PREFIX}:warm-lane.${worker}:meta`, 'opts.maxLenEvents')).toBe('100');
   });
 
   it('end partial where the graph refuses one shape', async () => {

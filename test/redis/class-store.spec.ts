@@ -1,10 +1,36 @@
-import { ClassStore, classQueueName, keys, LaneStore, PREFIX, WorkerStore } from '@warmlane/redis';
+import { createQueue, createWorker, SERVING_SETTINGS } from '@warmlane/queues';
+import { ClassStore, classQueueName, coldQueueName, keys, LaneStore, PREFIX, WorkerStore } from '@warmlane/redis';
 import { Queue } from 'bullmq';
-import { describe, expect, it } from 'vitest';
+import type { Redis } from 'ioredis';
+import { describe, expect, it, vi } from 'vitest';
 import { readyDoc, X, Y } from './documents.fixture.js';
 import { useRedis } from './redis-client.fixture.js';
 
 const CLASS = X;
+
+/** Leaves one failed job in a queue, which nobody consumes any more. @returns what its keys begin with */
+async function failOne(redis: Redis, name: string): Promise<string> {
+  const queue = createQueue(name, { redis });
+  await queue.add('infer', {}, { priority: 5 });
+  const consumer = createWorker(name, () => Promise.reject(new Error('no')), {
+    redis,
+    settings: SERVING_SETTINGS,
+    concurrency: 1,
+    holder: 'w-0',
+  });
+  await vi.waitFor(async () => expect(await queue.getFailedCount()).toBe(1));
+  await consumer.close();
+  await queue.close();
+  await redis.del(`${PREFIX}:${name}:stalled-check`);
+  return `${PREFIX}:${name}`;
+}
+
+/** As if the failed jobs of a queue had ended so many ms ago. */
+async function endedAgo(redis: Redis, queue: string, ageMs: number): Promise<void> {
+  for (const job of await redis.zrange(`${queue}:failed`, '0', '-1')) {
+    await redis.zadd(`${queue}:failed`, Date.now() - ageMs, job);
+  }
+}
 
 describe('ClassStore', () => {
   const fixture = useRedis();
@@ -40,6 +66,39 @@ describe('ClassStore', () => {
     await classes.setPadding('rec', '1', Y, null);
     expect(await classes.paddings('rec', '1')).toEqual({});
     expect(await redis.keys(`${PREFIX}:run.*`)).toEqual([]);
+  });
+
+  it('keeps a class with a failed job for an hour after that, and no longer', async () => {
+    const { redis } = fixture;
+    const classes = new ClassStore(redis);
+    const queue = await failOne(redis, classQueueName('rec', '1', CLASS));
+    await redis.sadd(keys.classes('rec', '1'), CLASS);
+    expect(await classes.drop('rec', '1', CLASS)).toBe(false);
+    await endedAgo(redis, queue, 3_601_000);
+    expect(await classes.drop('rec', '1', CLASS)).toBe(true);
+    expect(await redis.keys('*')).toEqual([]);
+  });
+
+  it('forgets a cold queue that has no jobs and no consumer, with the failed jobs of more than an hour ago', async () => {
+    const { redis } = fixture;
+    const classes = new ClassStore(redis);
+    const name = coldQueueName('rec', '1');
+    const queue = await failOne(redis, name);
+    const options = { redis, settings: SERVING_SETTINGS, concurrency: 1, holder: 'w-0' };
+    await endedAgo(redis, queue, 3_601_000);
+    const consumer = createWorker(name, () => Promise.resolve(null), options);
+    const check = `${PREFIX}:${name}:stalled-check`;
+    await vi.waitFor(async () => expect(await redis.exists(check)).toBe(1));
+    expect(await classes.dropCold('rec', '1')).toBe(false);
+    await consumer.close();
+    await redis.del(check);
+    const open = createQueue(name, { redis });
+    const job = await open.add('infer', {}, { priority: 2 });
+    expect(await classes.dropCold('rec', '1')).toBe(false);
+    await job.remove();
+    await open.close();
+    expect(await classes.dropCold('rec', '1')).toBe(true);
+    expect(await redis.keys('*')).toEqual([]);
   });
 
   it('keeps a class that has a holder', async () => {

@@ -275,6 +275,11 @@ describe('EntryDispatcher, what stays', () => {
     await vi.waitFor(async () => expect(await fixture.redis.xlen(stream)).toBeLessThanOrEqual(1_100), {
       timeout: 5_000,
     });
+    // One that comes later sets its own bound as well.
+    await bareQueue('inference').waitUntilReady();
+    await vi.waitFor(async () =>
+      expect(await fixture.redis.hget('{wl}:inference:meta', 'opts.maxLenEvents')).toBe('1000'),
+    );
   });
 
   it('removes finished jobs that were kept long enough, though no other job ends any more', async () => {

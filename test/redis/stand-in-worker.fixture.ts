@@ -7,7 +7,7 @@ import {
   type WarmLaneJob,
   WarmlaneError,
 } from '@warmlane/contracts';
-import { createWorker, SERVING_SETTINGS, WARMUP_SETTINGS, type WorkerSettings } from '@warmlane/queues';
+import { createWorker, EVENTS_KEPT, SERVING_SETTINGS, WARMUP_SETTINGS, type WorkerSettings } from '@warmlane/queues';
 import {
   BlobStore,
   classQueueName,
@@ -17,6 +17,7 @@ import {
   LaneStore,
   ModelStore,
   ReplyStore,
+  WarmLaneQueueStore,
   WorkerStore,
   warmLaneQueueName,
 } from '@warmlane/redis';
@@ -126,6 +127,7 @@ export class StandInWorker {
     warm: (job: WarmLaneJob, signal: AbortSignal | undefined) => Promise<'ready' | 'lie' | Error>,
   ): Promise<void> {
     const lanes = new LaneStore(this.redis);
+    await new WarmLaneQueueStore(this.redis).use([this.id], { eventsKept: EVENTS_KEPT });
     const worker = createWorker<WarmLaneJob, void>(
       warmLaneQueueName(this.id),
       async (job, _token, signal) => {

@@ -1,6 +1,6 @@
 import type { WarmupView } from '@warmlane/contracts';
 import { placeLane } from '@warmlane/lanes';
-import { createQueue, WarmupCoordinator } from '@warmlane/queues';
+import { createQueue, WarmupCoordinator, type WarmupCoordinatorOptions } from '@warmlane/queues';
 import { Liveness, Notices, WARM_MODEL_QUEUE } from '@warmlane/redis';
 import type { Redis } from 'ioredis';
 import { afterEach } from 'vitest';
@@ -16,7 +16,7 @@ export const finished = (coordinator: WarmupCoordinator, id: string): Promise<Wa
   coordinator.finished(id, AbortSignal.timeout(25_000));
 
 /** A coordinator that has begun, and what closes it. */
-export async function coordinatorOver(redis: Redis) {
+export async function coordinatorOver(redis: Redis, options: Pick<WarmupCoordinatorOptions, 'sweep'> = {}) {
   const liveness = new Liveness(redis);
   const notices = new Notices(redis);
   const coordinator = new WarmupCoordinator({
@@ -24,6 +24,7 @@ export async function coordinatorOver(redis: Redis) {
     liveness,
     notices,
     place: (lane, replicas, workers) => placeLane(lane, replicas, workers),
+    ...options,
   });
   await coordinator.start();
   const close = async (): Promise<void> => {
@@ -37,7 +38,7 @@ export async function coordinatorOver(redis: Redis) {
 interface Warmups {
   redisOf: RedisFixture;
   /** Each is closed after the test. */
-  startCoordinator(): Promise<WarmupCoordinator>;
+  startCoordinator(options?: Pick<WarmupCoordinatorOptions, 'sweep'>): Promise<WarmupCoordinator>;
   startWorker(id: string): Promise<StandInWorker>;
   /** Jobs of the queue of whole warm-ups, by their state. */
   parentCounts(): Promise<Record<string, number>>;
@@ -54,8 +55,8 @@ export function useWarmups(): Warmups {
 
   return {
     redisOf,
-    async startCoordinator() {
-      const { coordinator, close } = await coordinatorOver(redisOf.connect('coordinator'));
+    async startCoordinator(options) {
+      const { coordinator, close } = await coordinatorOver(redisOf.connect('coordinator'), options);
       closing.push(close);
       return coordinator;
     },

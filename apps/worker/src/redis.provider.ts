@@ -11,6 +11,7 @@ import {
   PlanStore,
   RedisClock,
   TuningStore,
+  WarmLaneQueueStore,
   WorkerStore,
 } from '@warmlane/redis';
 import type { Redis } from 'ioredis';
@@ -31,6 +32,7 @@ export class WorkerRedis {
   readonly plans: PlanStore;
   readonly tunings: TuningStore;
   readonly workers: WorkerStore;
+  readonly warmLaneQueues: WarmLaneQueueStore;
 
   constructor(
     @Inject(WORKER_CONFIG) config: WorkerConfig,
@@ -50,6 +52,7 @@ export class WorkerRedis {
     this.plans = new PlanStore(this.redis);
     this.tunings = new TuningStore(this.redis);
     this.workers = new WorkerStore(this.redis);
+    this.warmLaneQueues = new WarmLaneQueueStore(this.redis);
   }
 
   /** Waits for Redis, checks it and its clock. */

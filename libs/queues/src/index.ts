@@ -19,6 +19,7 @@ export {
 } from './queue.factory.js';
 export { QueueCache } from './queue-cache.js';
 export * from './settings.js';
+export { UnservedQueues, type UnservedQueuesOptions } from './unserved-queues.js';
 export { WarmupCoordinator, type WarmupCoordinatorOptions } from './warmup/warmup-coordinator.js';
 export type { WarmupInput } from './warmup/warmup-request.js';
 export type { PlaceLane } from './warmup/warmup-steps.js';

@@ -29,6 +29,8 @@ export interface WorkerOptions {
    */
   holder: string;
   onError?: QueueErrorListener;
+  /** Events that the queue keeps, as {@link QueueOptions.eventsKept}: set before the first fetch. */
+  eventsKept?: number;
   /** False: nothing is fetched before `run()`. */
   autorun?: boolean;
 }
@@ -75,6 +77,7 @@ export function createWorker<Data, Result>(
     maxStartedAttempts: settings.maxStartedAttempts,
     removeOnComplete: settings.removeOnComplete,
     removeOnFail: settings.removeOnFail,
+    eventsKept: options.eventsKept ?? EVENTS_KEPT,
   });
   listenForErrors(worker, name, options);
   return worker;

@@ -1,3 +1,4 @@
+import { CLASS_FAILED_KEPT_MS } from '@warmlane/redis';
 import type { KeepJobs } from 'bullmq';
 
 /** What differs between kinds of queues in how a dead worker's jobs come back and what is kept. */
@@ -32,8 +33,11 @@ export const SERVING_SETTINGS: WorkerSettings = {
   maxStalledCount: 10,
   maxStartedAttempts: 10,
   removeOnComplete: { count: 0 },
-  removeOnFail: { age: 3_600, count: 100 },
+  removeOnFail: { age: CLASS_FAILED_KEPT_MS / 1_000, count: 100 },
 };
+
+/** Longer than the longest deadline (1 h): while a flow's id is kept, adding it again changes nothing. */
+export const WARMUP_COMPLETED_KEPT_MS = 2 * 3_600_000;
 
 /**
  * Warm-up queues: the jobs only wait for lanes, so a renewed lock says that the process lives. A worker that comes back
@@ -44,9 +48,8 @@ export const WARMUP_SETTINGS: WorkerSettings = {
   stalledInterval: 5_000,
   maxStalledCount: 100,
   maxStartedAttempts: 200,
-  // Longer than the longest deadline (1 h): while a flow's id is kept, adding it again changes nothing.
-  removeOnComplete: { age: 2 * 3_600 },
-  removeOnFail: { age: 2 * 3_600 },
+  removeOnComplete: { age: WARMUP_COMPLETED_KEPT_MS / 1_000 },
+  removeOnFail: { age: WARMUP_COMPLETED_KEPT_MS / 1_000 },
 };
 
 /** Events of the entry queues kept for `waitUntilFinished` of bare clients, which read them as they come: four a job. Each of a completed job holds its answer. */

@@ -1,14 +1,10 @@
 import type { Redis } from 'ioredis';
 import type { Holder } from './holders.js';
 import { keys, PREFIX } from './keys.js';
-import { classQueueName } from './queue-names.js';
+import { CLASS_FAILED_KEPT_MS } from './lifetimes.js';
+import { classQueueName, coldQueueName } from './queue-names.js';
+import { OPEN_JOBS, QUEUE_REMAINS } from './queue-remains.js';
 import { runScript } from './scripts.js';
-
-/** Where BullMQ keeps the jobs of a queue; each vanishes with its last job. */
-const LISTS = ['wait', 'active', 'paused'] as const;
-const SORTED = ['prioritized', 'delayed', 'failed'] as const;
-/** What BullMQ leaves behind of a queue without jobs. */
-const REMAINS = ['meta', 'id', 'pc', 'events', 'marker', 'stalled', 'stalled-check', 'repeat', 'limiter'] as const;
 
 /** A shape class as it was seen. */
 export interface ClassSight {
@@ -53,17 +49,35 @@ export class ClassStore {
     return this.redis.hgetall(keys.padding(model, version));
   }
 
-  /** Forgets a class without holders and jobs, and what is left of its queue. False where it has either. */
-  async drop(model: string, version: string, shapeClass: string): Promise<boolean> {
+  /**
+   * Forgets a class without holders and jobs, and what is left of its queue. False where it has either, or a failed job
+   * that is not older than `failedKeptMs`.
+   */
+  async drop(
+    model: string,
+    version: string,
+    shapeClass: string,
+    { failedKeptMs = CLASS_FAILED_KEPT_MS }: { failedKeptMs?: number } = {},
+  ): Promise<boolean> {
     const queue = queueKey(model, version, shapeClass);
-    const names = [...LISTS, ...SORTED, ...REMAINS].map((name) => `${queue}:${name}`);
     const all = [
       keys.classes(model, version),
       keys.holders(model, version, shapeClass),
       keys.padding(model, version),
-      ...names,
+      ...[...OPEN_JOBS, 'failed', ...QUEUE_REMAINS].map((name) => `${queue}:${name}`),
     ];
-    return (await runScript(this.redis, 'dropClass', all, [shapeClass])) === 1;
+    return (await runScript(this.redis, 'dropClass', all, [shapeClass, failedKeptMs, `${queue}:`])) === 1;
+  }
+
+  /** Forgets what is left of a version's cold queue. False where it has jobs as {@link drop}, or somebody consumes it. */
+  async dropCold(
+    model: string,
+    version: string,
+    { failedKeptMs = CLASS_FAILED_KEPT_MS }: { failedKeptMs?: number } = {},
+  ): Promise<boolean> {
+    const queue = `${PREFIX}:${coldQueueName(model, version)}`;
+    const all = [...OPEN_JOBS, 'stalled-check', 'failed', ...QUEUE_REMAINS].map((name) => `${queue}:${name}`);
+    return (await runScript(this.redis, 'dropColdQueue', all, [failedKeptMs, `${queue}:`])) === 1;
   }
 }
 

@@ -22,5 +22,6 @@ export * from './reply.reader.js';
 export * from './reply.store.js';
 export * from './stats.store.js';
 export * from './tuning.store.js';
+export * from './warm-lane-queue.store.js';
 export * from './warmup.store.js';
 export * from './worker.store.js';

@@ -96,6 +96,14 @@ const table = {
     bound: 'one member per unfinished warm-up',
     ttl: 'none; an id leaves at the end, or when its warm-up is found expired',
   },
+  'warm-lane-queues': {
+    parts: [],
+    type: 'sorted set',
+    owner: 'WarmLaneQueueStore',
+    holds: 'workers with a queue `warm-lane.<worker>`, by the time of its last use, ms',
+    bound: 'one member per worker of the last 24 h',
+    ttl: 'none; a worker that is gone leaves 2 h after the last use, with all of its queue',
+  },
   lane: {
     parts: ['id'],
     type: 'string',

@@ -26,6 +26,7 @@ export const keys = {
   warmUp: (id: string) => at('warm-up', id),
   warmUpDigest: (digest: string) => at('warm-up-digest', digest),
   warmUpsUnfinished: () => at('warm-ups-unfinished'),
+  warmLaneQueues: () => at('warm-lane-queues'),
   lane: (id: string) => at('lane', id),
   lanes: () => at('lanes'),
   workerLanes: (worker: string) => at('worker-lanes', worker),

@@ -21,6 +21,8 @@ export const STATS_TTL_MS = 30 * 24 * 3_600_000;
 /** What workers said about a load: much longer than anybody waits for one. */
 export const LOAD_ANSWERS_TTL_MS = 3_600_000;
 export const LANE_REQUEST_TTL_MS = 3_600_000;
+/** Failed jobs of class and cold queues, for those who look for a cause. */
+export const CLASS_FAILED_KEPT_MS = 3_600_000;
 /** Answers, and the stream that names them. */
 export const REPLY_TTL_MS = 60_000;
 /** Kept beyond a deadline, so that whoever asks just after it learns how it ended. */

@@ -1,7 +1,7 @@
 import type { Provider } from '@nestjs/common';
 import { placeLane } from '@warmlane/lanes';
 import { type Logger, StallMonitor } from '@warmlane/observability';
-import { EntryDispatcher, Producer, WarmupCoordinator } from '@warmlane/queues';
+import { EntryDispatcher, Producer, UnservedQueues, WarmupCoordinator } from '@warmlane/queues';
 import {
   BlobStore,
   IdempotencyStore,
@@ -46,6 +46,7 @@ export class ApiParts {
   readonly coordinator: WarmupCoordinator;
   readonly counts: InferenceCounts;
   readonly #dispatcher: EntryDispatcher;
+  readonly #unserved: UnservedQueues;
   readonly #blobs: BlobStore;
   readonly #stalls: StallMonitor;
   readonly #redis: RedisClients;
@@ -90,6 +91,7 @@ export class ApiParts {
       place: placeLane,
       logger: log,
     });
+    this.#unserved = new UnservedQueues({ redis: main, logger: log });
     this.counts = new InferenceCounts(this.metrics, this.#stats, (model, version) =>
       this.#gate.use(() => this.producer.resolve(model, version)),
     );
@@ -162,6 +164,7 @@ export class ApiParts {
 
   /** The dispatcher last: it takes jobs at once, and the others answer them. */
   async #startAll(): Promise<void> {
+    this.#unserved.start();
     await Promise.all([this.producer.start(), this.#clock.sync(), this.coordinator.start()]);
     await this.#dispatcher.start();
   }
@@ -195,6 +198,7 @@ export class ApiParts {
         limitMs: 200,
         close: () => {
           this.#stalls.stop();
+          this.#unserved.close();
           this.#clock.close();
           this.#liveness.close();
           this.#notices.close();

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { type ErrorCode, type WarmLaneJob, WarmlaneError, warmLaneJobSchema } from '@warmlane/contracts';
 import type { Logger } from '@warmlane/observability';
-import { createWorker, WARMUP_SETTINGS } from '@warmlane/queues';
+import { createWorker, EVENTS_KEPT, WARMUP_SETTINGS } from '@warmlane/queues';
 import { warmLaneQueueName } from '@warmlane/redis';
 import { type Job, UnrecoverableError, type Worker } from 'bullmq';
 import { Reconciler } from '../fleet/reconciler.js';
@@ -18,6 +18,8 @@ import { laneOutcome } from './lane-outcome.js';
 const CONCURRENCY = 64;
 /** What is waited for is noticed at once; this is for what is not (a cancel whose notice was lost). */
 const LOOK_AGAIN_MS = 1_000;
+/** The queue is noted again, in case Redis lost its memory. */
+const NOTE_EVERY_MS = 5 * 60_000;
 
 /** What a `warm-lane` job returns. */
 export interface WarmLaneResult {
@@ -28,6 +30,7 @@ export interface WarmLaneResult {
 @Injectable()
 export class WarmLaneProcessor {
   private worker: Worker<unknown, WarmLaneResult, string> | null = null;
+  private noting: NodeJS.Timeout | undefined;
 
   constructor(
     @Inject(WorkerRedis) private readonly redis: WorkerRedis,
@@ -39,6 +42,10 @@ export class WarmLaneProcessor {
   ) {}
 
   start(): void {
+    // On the connection of the Worker's own commands, so before them.
+    this.note();
+    this.noting = setInterval(() => this.note(), NOTE_EVERY_MS);
+    this.noting.unref();
     this.worker = createWorker<unknown, WarmLaneResult>(
       warmLaneQueueName(this.identity.id),
       (job, _token, signal) => this.process(job, signal),
@@ -54,7 +61,15 @@ export class WarmLaneProcessor {
 
   /** Leaves what it waits for to others: without `force` it would wait for lanes that are not warmed any more. */
   async close(): Promise<void> {
+    clearInterval(this.noting);
     await this.worker?.close(true);
+  }
+
+  /** A queue that is not noted would stay after this worker. */
+  private note(): void {
+    this.redis.warmLaneQueues.use([this.identity.id], { eventsKept: EVENTS_KEPT }).catch((error: unknown) => {
+      this.logger.error({ err: error }, 'the warm-up queue could not be noted');
+    });
   }
 
   private async process(job: Job<unknown, WarmLaneResult>, signal: AbortSignal | undefined): Promise<WarmLaneResult> {

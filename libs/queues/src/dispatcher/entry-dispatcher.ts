@@ -13,6 +13,7 @@ import {
 import { type Answer, type BlobStore, INFERENCE_QUEUE, type RedisLogger, WARMUP_QUEUE } from '@warmlane/redis';
 import { type Job, UnrecoverableError, type Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { boundEvents } from '../bound-events.js';
 import { closeWithin } from '../close-within.js';
 import type { Producer } from '../producer/producer.js';
 import { createQueue, createWorker, type Processor, type TypedQueue } from '../queue.factory.js';
@@ -144,6 +145,7 @@ export class EntryDispatcher {
         settings: ENTRY_SETTINGS,
         concurrency: ENTRY_CONCURRENCY,
         holder: this.#holder,
+        eventsKept: ENTRY_EVENTS_KEPT,
         onError: (name, error) =>
           logger?.warn({ queue: name, error: error.message }, 'an entry queue reports an error'),
       },
@@ -236,13 +238,15 @@ export class EntryDispatcher {
     return await coordinator.finished(id, until);
   }
 
-  /** Finished jobs that have been kept long enough. */
+  /** Finished jobs and events that have been kept long enough. A bare client's `Queue` has set 10,000 events when it was made. */
   #sweep(): void {
     const kept = { completed: ENTRY_COMPLETED_KEPT_MS, failed: ENTRY_FAILED_KEPT_MS };
     for (const queue of this.#queues) {
-      queue.trimEvents(ENTRY_EVENTS_KEPT).catch((error: unknown) => {
-        this.#options.logger?.warn({ queue: queue.name, error: String(error) }, 'old events could not be removed');
-      });
+      Promise.all([boundEvents(queue, ENTRY_EVENTS_KEPT), queue.trimEvents(ENTRY_EVENTS_KEPT)]).catch(
+        (error: unknown) => {
+          this.#options.logger?.warn({ queue: queue.name, error: String(error) }, 'old events could not be removed');
+        },
+      );
       for (const state of ['completed', 'failed'] as const) {
         queue.clean(kept[state], SWEEP_AT_ONCE, state).catch((error: unknown) => {
           this.#options.logger?.warn({ queue: queue.name, error: String(error) }, 'old jobs could not be removed');

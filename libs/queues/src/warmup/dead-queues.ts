@@ -1,9 +1,9 @@
 import { WarmlaneError } from '@warmlane/contracts';
-import { warmLaneQueueName } from '@warmlane/redis';
+import { type WarmLaneQueueStore, warmLaneQueueName } from '@warmlane/redis';
 import { UnrecoverableError, type Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { createQueue, createWorker, type QueueErrorListener } from '../queue.factory.js';
-import { WARMUP_SETTINGS } from '../settings.js';
+import { EVENTS_KEPT, WARMUP_SETTINGS } from '../settings.js';
 
 /** A dead worker's active jobs come back when their lock ends; looked for more often than by a living worker. */
 const SETTINGS = { ...WARMUP_SETTINGS, stalledInterval: 2_000 };
@@ -19,6 +19,7 @@ export class DeadQueues {
 
   constructor(
     private readonly redis: Redis,
+    private readonly queues: WarmLaneQueueStore,
     private readonly holder: string,
     private readonly onError: QueueErrorListener,
   ) {}
@@ -32,7 +33,7 @@ export class DeadQueues {
     for (const worker of this.#lost) {
       const consumer = this.#open.get(worker);
       if (isLost(worker) && !(await this.#isEmpty(worker))) {
-        if (consumer === undefined) this.#open.set(worker, this.#consume(worker));
+        if (consumer === undefined) this.#open.set(worker, await this.#consume(worker));
         continue;
       }
       this.#lost.delete(worker);
@@ -50,7 +51,8 @@ export class DeadQueues {
     this.#open.clear();
   }
 
-  #consume(worker: string): Worker<unknown, unknown, string> {
+  async #consume(worker: string): Promise<Worker<unknown, unknown, string>> {
+    await this.queues.use([worker], { eventsKept: EVENTS_KEPT });
     const error = new WarmlaneError('worker-gone', `worker ${worker} is gone`, 'Its shapes go to another worker.');
     return createWorker<unknown, unknown>(
       warmLaneQueueName(worker),

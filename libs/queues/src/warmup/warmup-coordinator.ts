@@ -9,6 +9,7 @@ import {
   RedisClock,
   type RedisLogger,
   WARM_MODEL_QUEUE,
+  WarmLaneQueueStore,
   WarmupStore,
 } from '@warmlane/redis';
 import { UnrecoverableError, type Worker } from 'bullmq';
@@ -17,6 +18,7 @@ import { closeWithin } from '../close-within.js';
 import { createWorker, type QueueErrorListener } from '../queue.factory.js';
 import { WARMUP_SETTINGS } from '../settings.js';
 import { DeadQueues } from './dead-queues.js';
+import { WarmLaneSweep, type WarmLaneSweepOptions } from './warm-lane-sweep.js';
 import { WarmupBoard } from './warmup-board.js';
 import { WarmupFlows } from './warmup-flows.js';
 import { toWarmupRequest, type WarmupInput } from './warmup-request.js';
@@ -40,6 +42,8 @@ export interface WarmupCoordinatorOptions {
   /** The workers' own rule of placement. */
   place: PlaceLane;
   logger?: RedisLogger;
+  /** When what workers left that never come back is forgotten. */
+  sweep?: WarmLaneSweepOptions;
 }
 
 interface CoordinatorEvents {
@@ -62,6 +66,7 @@ export class WarmupCoordinator {
   readonly #board: WarmupBoard;
   readonly #steps: WarmupSteps;
   readonly #dead: DeadQueues;
+  readonly #sweep: WarmLaneSweep;
   readonly #events = new EventEmitter<CoordinatorEvents>();
   readonly #holder = newId();
   readonly #busy = new Map<string, Promise<string[]>>();
@@ -82,7 +87,8 @@ export class WarmupCoordinator {
     this.#models = new ModelStore(redis);
     this.#plans = new PlanStore(redis);
     this.#clock = new RedisClock(redis);
-    this.#flows = new WarmupFlows(redis, onError);
+    const queues = new WarmLaneQueueStore(redis);
+    this.#flows = new WarmupFlows(redis, queues, onError);
     this.#board = new WarmupBoard(redis, liveness, this.#flows);
     this.#steps = new WarmupSteps({
       store: this.#store,
@@ -91,7 +97,9 @@ export class WarmupCoordinator {
       clock: this.#clock,
       place,
     });
-    this.#dead = new DeadQueues(redis, this.#holder, onError);
+    this.#dead = new DeadQueues(redis, queues, this.#holder, onError);
+    const left = { redis, warmups: this.#store, queues, board: this.#board, dead: this.#dead };
+    this.#sweep = new WarmLaneSweep(left, options.sweep);
   }
 
   /** Resolves when it coordinates; while Redis is away it waits for it. */
@@ -226,6 +234,7 @@ export class WarmupCoordinator {
     for (const id of await this.#store.unfinished()) {
       for (const worker of await this.#advance(id, null)) this.#dead.add(worker);
     }
+    await this.#sweep.look();
     if (this.#dead.size > 0) await this.#dead.sync(await this.#board.lost());
   }
 

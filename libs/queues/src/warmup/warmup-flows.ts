@@ -1,8 +1,9 @@
 import { parseErrorBody, type WarmLaneJob, type WarmModelJob, type WarmupDoc } from '@warmlane/contracts';
-import { PREFIX, parseQueueName, WARM_MODEL_QUEUE, warmLaneQueueName } from '@warmlane/redis';
+import { PREFIX, parseQueueName, WARM_MODEL_QUEUE, type WarmLaneQueueStore, warmLaneQueueName } from '@warmlane/redis';
 import { FlowProducer, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { createQueue, type QueueErrorListener, type TypedQueue } from '../queue.factory.js';
+import { EVENTS_KEPT } from '../settings.js';
 import type { Slot, SlotFailure } from './warmup-slots.js';
 
 /** A slot and the worker that is to warm it. */
@@ -20,7 +21,11 @@ export class WarmupFlows {
   readonly #producer: FlowProducer;
   readonly #parents: TypedQueue<WarmModelJob>;
 
-  constructor(redis: Redis, onError: QueueErrorListener) {
+  constructor(
+    redis: Redis,
+    private readonly queues: WarmLaneQueueStore,
+    onError: QueueErrorListener,
+  ) {
     this.#producer = new FlowProducer({ connection: redis, prefix: PREFIX });
     this.#producer.on('error', (error) => {
       if (redis.status === 'ready') onError(WARM_MODEL_QUEUE, error);
@@ -35,6 +40,8 @@ export class WarmupFlows {
   async add(doc: WarmupDoc, generation: number, slots: readonly AssignedSlot[]): Promise<void> {
     const parent: WarmModelJob = { v: 1, warmup: doc.id, generation };
     const jobId = flowId(doc.id, generation);
+    const workers = [...new Set(slots.map((slot) => slot.worker))];
+    await this.queues.use(workers, { eventsKept: EVENTS_KEPT });
     await this.#producer.add({
       name: 'warm-model',
       queueName: WARM_MODEL_QUEUE,
