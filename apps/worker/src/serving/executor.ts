@@ -36,6 +36,8 @@ export interface ExecutorDeps {
   suspects: Suspects;
   options: ServingOptions;
   onExecution: (execution: Execution) => void;
+  /** A run of a lane ended well, just now. `sentAt`: of `performance.now()`. */
+  onRun: (batch: LaneBatch, sentAt: number) => void;
 }
 
 /**
@@ -100,6 +102,11 @@ export class Executor {
         if (suspect) await suspects.suspect(request.request);
       }
     }
+  }
+
+  /** The largest lane of the class that a lane is or was of; null where none of it serves. */
+  largestLike(lane: ReadyLane): ReadyLane | null {
+    return this.#lanes.largestLike(lane);
   }
 
   hold(model: HeldModel): void {
@@ -184,12 +191,14 @@ export class Executor {
     const { lane, parts } = batch;
     const { port, clock, options } = this.deps;
     const startedAt = clock.now();
+    const sentAt = performance.now();
     const run = this.#pipeline.enter();
     const timeoutMs = Math.max(options.laneLimitMs, lane.p50Ms * LIMIT_FACTOR);
     const end = this.#lanes.begin(lane.id);
     try {
       const runs = await this.#runParts(batch, timeoutMs);
       run.end();
+      this.deps.onRun(batch, sentAt);
       const [{ copyMs, computeMs } = { copyMs: 0, computeMs: 0 }] = runs;
       port.observe(lane.id, computeMs);
       this.#count(

@@ -67,7 +67,13 @@ export class LaneIndex {
     return largestOf(this.#byId.values());
   }
 
-  /** The same of one class; with `padded` of its lanes to whose shape requests may be padded. */
+  /** The largest lane of the class that a lane is or was of; null where none of it serves. */
+  largestLike(lane: ReadyLane): ReadyLane | null {
+    const all = this.#of(classKey(lane), false).map((entry) => entry.lane);
+    return all.sort((a, b) => sizeOf(b) - sizeOf(a))[0] ?? null;
+  }
+
+  /** Items of the largest batch of one class; with `padded` of its lanes to whose shape requests may be padded. */
   largestOf(key: string, padded: boolean): number {
     return largestOf(this.#of(key, padded));
   }

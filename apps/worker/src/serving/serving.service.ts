@@ -1,4 +1,4 @@
-import { CreditLedger, deviceCredit } from '@warmlane/lanes';
+import { CreditLedger, deviceCredit, Pace, type RunOfClass } from '@warmlane/lanes';
 import {
   type BlobStore,
   ClassStore,
@@ -15,7 +15,9 @@ import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import type { HeldModel, LaneListener, LanesPort, ReadyLane } from '../ports.js';
 import { Adoption } from './adoption.js';
+import type { LaneBatch } from './batch-plan.js';
 import { Executor } from './executor.js';
+import { sizeOf } from './lane-index.js';
 import { RequestHandler } from './request-handler.js';
 import { ADOPT_EVERY_MS, type ServingOptions, SWEEP_MS } from './serving.settings.js';
 import { Subscriptions } from './subscriptions.js';
@@ -49,6 +51,7 @@ export interface ServingLoad {
 
 /** Consumes the queues of what this worker holds, and answers their requests. */
 export class ServingService implements LaneListener {
+  readonly #pace = new Pace();
   readonly #ledger: CreditLedger;
   readonly #executor: Executor;
   readonly #subscriptions: Subscriptions;
@@ -58,7 +61,7 @@ export class ServingService implements LaneListener {
 
   constructor(private readonly deps: ServingDeps) {
     const { worker, redis, clock, lanes, log, options } = deps;
-    this.#ledger = new CreditLedger(deviceCredit(options.largestBatch));
+    this.#ledger = new CreditLedger(deviceCredit(options.largestBatch), (queue) => this.#pace.appetite(queue));
     this.#executor = new Executor({
       port: lanes,
       clock,
@@ -71,6 +74,7 @@ export class ServingService implements LaneListener {
           computeInferNs: computeMs * 1e6,
           computeOutputNs: 0,
         }),
+      onRun: (batch, sentAt) => this.#pace.ran(queueOf(batch.lane), runOf(batch, sentAt)),
     });
     const handler = new RequestHandler({
       worker,
@@ -119,7 +123,7 @@ export class ServingService implements LaneListener {
 
   async laneReady(lane: ReadyLane): Promise<void> {
     this.#executor.addLane(lane);
-    this.#setCredit();
+    this.#setCredit(lane);
     await this.#subscriptions.addLane(queueOf(lane), lane.id);
   }
 
@@ -127,14 +131,14 @@ export class ServingService implements LaneListener {
     let idle = Promise.resolve();
     await this.#subscriptions.removeLane(queueOf(lane), lane.id, () => {
       idle = this.#executor.removeLane(lane.id);
-      this.#setCredit();
+      this.#setCredit(lane);
     });
     await idle;
   }
 
   laneGone(lane: ReadyLane): void {
     void this.#executor.removeLane(lane.id);
-    this.#setCredit();
+    this.#setCredit(lane);
     this.#subscriptions.demote(queueOf(lane), lane.id);
   }
 
@@ -184,9 +188,11 @@ export class ServingService implements LaneListener {
     }
   }
 
-  /** The next batch is to be fetched while one runs. */
-  #setCredit(): void {
+  /** The next batch is to be fetched while one runs. The lane came or went. */
+  #setCredit(lane: ReadyLane): void {
     const { largestBatch } = this.deps.options;
+    const largest = this.#executor.largestLike(lane);
+    this.#pace.setLargest(queueOf(lane), largest && { size: sizeOf(largest), p50Ms: largest.p50Ms });
     this.#ledger.setTotal(deviceCredit(Math.max(largestBatch, this.#executor.largestBatch)));
   }
 
@@ -199,4 +205,11 @@ export class ServingService implements LaneListener {
 
 function queueOf(lane: ReadyLane): string {
   return classQueueName(lane.model, lane.version, lane.class);
+}
+
+/** A run that ended just now. */
+function runOf({ parts }: LaneBatch, sentAt: number): RunOfClass {
+  const items = parts.reduce((sum, { count }) => sum + count, 0);
+  const jobs = parts.reduce((sum, { work, count }) => sum + count / work.items, 0);
+  return { sentAt, endedAt: performance.now(), jobs, items };
 }

@@ -94,6 +94,65 @@ describe('CreditLedger', () => {
     expect(Math.abs(ledger.concurrency('a') - ledger.concurrency('b'))).toBeLessThanOrEqual(1);
   });
 
+  it('takes a wait for proof of a backlog only where the class says so', () => {
+    const ledger = new CreditLedger(10, () => ({ jobs: 10, batch: 1, backlogMs: 40 }));
+    ledger.open('a', false);
+    expect(ledger.started('a', 39)).toBe(1);
+    expect(ledger.started('a', 40)).toBe(2);
+  });
+
+  it('raises no class above what it can make use of, and takes back what it no longer can', () => {
+    let jobs = 6;
+    const ledger = new CreditLedger(10, () => ({ jobs, batch: 1, backlogMs: 2 }));
+    ledger.open('a', false);
+    for (let n = 0; n < 6; n += 1) ledger.started('a', BACKLOG);
+    expect(ledger.concurrency('a')).toBe(6);
+    ledger.rebalance();
+    expect(ledger.concurrency('a')).toBe(6);
+    jobs = 2;
+    expect(ledger.rebalance()).toEqual(new Map([['a', 2]]));
+    // What it holds is charged until it is settled.
+    expect(ledger.used).toBe(5);
+    for (let n = 0; n < 5; n += 1) ledger.settled('a');
+    expect(ledger.started('a', BACKLOG)).toBe(2);
+    jobs = 6;
+    expect(ledger.started('a', BACKLOG)).toBe(4);
+  });
+
+  it('gives the classes of a slow device one job each and one more in all, and those that run in batches a batch each', () => {
+    const names = Array.from({ length: 10 }, (_, n) => `c${n}`);
+    const held = (batch: number) => {
+      const ledger = new CreditLedger(deviceCredit(batch), () => ({ jobs: 2 * batch, batch, backlogMs: 2 }));
+      for (const name of names) ledger.open(name, false);
+      const worker = simulate(ledger);
+      worker.run(names, 400);
+      return worker.most;
+    };
+    expect(held(1)).toBe(11);
+    expect(held(8)).toBe(deviceCredit(8) + 10);
+  });
+
+  it('keeps its bound while what the classes can make use of changes all the time', () => {
+    const names = Array.from({ length: 20 }, (_, n) => `c${n}`);
+    const random = lcg(11);
+    const ledger = new CreditLedger(deviceCredit(4), () => ({
+      jobs: 2 + Math.floor(random() * 20),
+      batch: 1 + Math.floor(random() * 4),
+      backlogMs: 2,
+    }));
+    for (const name of names) ledger.open(name, false);
+    const worker = simulate(ledger);
+    for (let round = 0; round < 200; round += 1) {
+      worker.run(
+        names.filter(() => random() < 0.4),
+        20,
+      );
+      expect(worker.most).toBeLessThanOrEqual(ledger.limit);
+    }
+    worker.run([], 200);
+    expect(ledger.used).toBe(0);
+  });
+
   it('holds at most the credit and one job per class, over 100 classes with backlogs that come and go', () => {
     const names = Array.from({ length: 100 }, (_, n) => `c${n}`);
     const ledger = opened(deviceCredit(1), ...names);

@@ -1,3 +1,5 @@
+import { type Appetite, BACKLOG_WAIT_MS } from './pace.js';
+
 /**
  * Credit of one device: four of the largest batch (one runs, one is ahead of its turn, one gathers, and one is answered and
  * not yet settled in its queue) and 8 more.
@@ -5,12 +7,6 @@
 export function deviceCredit(largestBatch: number): number {
   return 4 * largestBatch + 8;
 }
-
-/**
- * A job that lay in its queue longer than this is taken as proof that more are waiting there. Raising a class without
- * proof costs an empty fetch for every single request.
- */
-export const BACKLOG_WAIT_MS = 2;
 
 interface Account {
   /** What the class's queue Worker is allowed: 1 and what is granted. */
@@ -24,9 +20,12 @@ interface Account {
   hungry: boolean;
 }
 
+/** A class takes what credit there is. */
+const UNBOUNDED: Appetite = { jobs: Number.POSITIVE_INFINITY, batch: 1, backlogMs: BACKLOG_WAIT_MS };
+
 /**
  * Who may fetch how many jobs for one device. Each class may always hold one job; more only by credit, so that at no time
- * more than `total` + one per class are active here, however many classes there are.
+ * more than the credit and one per class are active here, however many classes there are.
  *
  * The bound is exact for a BullMQ Worker, which starts a fetch only while it holds less than its concurrency and has at
  * most one fetch of its own under way: concurrency is lowered below what is active only for a class that holds all it
@@ -37,12 +36,29 @@ export class CreditLedger {
   private readonly accounts = new Map<string, Account>();
   private most = 0;
 
-  /** @param credit beyond the one job per class; see {@link deviceCredit} */
-  constructor(private credit: number) {}
+  /**
+   * @param credit beyond the one job per class; see {@link deviceCredit}
+   * @param appetite what of its queue a class can make use of, asked whenever it matters
+   */
+  constructor(
+    private credit: number,
+    private readonly appetite: (name: string) => Appetite = () => UNBOUNDED,
+  ) {}
 
-  /** Credit beyond the one job per class. */
+  /**
+   * Credit beyond the one job per class: what was given, but no more than the classes with jobs can make use of. That is a
+   * batch of each for its next turn; and what runs, and is on its way, once for all of them, for one runs at a time.
+   */
   get total(): number {
-    return this.credit;
+    let batches = 0;
+    let ahead = 0;
+    for (const [name, account] of this.accounts) {
+      if (account.active === 0) continue;
+      const { jobs, batch } = this.appetite(name);
+      batches += batch - 1;
+      ahead = Math.max(ahead, jobs - batch);
+    }
+    return Math.min(this.credit, batches + ahead);
   }
 
   /** The largest batch changed. Where less is left than is granted, {@link rebalance} takes it back step by step. */
@@ -70,7 +86,7 @@ export class CreditLedger {
 
   /** What may be active at most: the credit and one per class. */
   get limit(): number {
-    return this.total + this.accounts.size;
+    return this.credit + this.accounts.size;
   }
 
   /** True while a class is raised or wants to be: the caller keeps calling {@link rebalance}. */
@@ -106,12 +122,13 @@ export class CreditLedger {
     account.active += 1;
     account.peak = Math.max(account.peak, account.active);
     this.most = Math.max(this.most, this.active);
-    if (account.fallback || account.active < account.concurrency || waitedMs < BACKLOG_WAIT_MS) {
-      return account.concurrency;
-    }
-    const free = this.total - this.used;
+    if (account.fallback || account.active < account.concurrency) return account.concurrency;
+    const { jobs, backlogMs } = this.appetite(name);
+    if (waitedMs < backlogMs || account.concurrency >= jobs) return account.concurrency;
+    const total = this.total;
+    const free = total - this.used;
     const others = this.hungryCount(account);
-    const cap = others === 0 ? this.total : this.share();
+    const cap = Math.min(others === 0 ? total : this.share(total), jobs - 1);
     const step = Math.min(account.concurrency, free, cap - (account.concurrency - 1));
     if (step > 0) {
       account.concurrency += step;
@@ -128,8 +145,8 @@ export class CreditLedger {
   }
 
   /**
-   * Takes back what classes did not use since the last call and gives it to those that wanted more; where nothing is left,
-   * classes above their equal share give one back. Returns the classes whose concurrency changed.
+   * Takes back what classes did not use since the last call, or can no longer make use of, and gives it to those that wanted
+   * more; where nothing is left, classes above their equal share give one back. Returns the classes whose concurrency changed.
    */
   rebalance(): Map<string, number> {
     const changed = new Map<string, number>();
@@ -139,22 +156,24 @@ export class CreditLedger {
       changed.set(name, concurrency);
     };
     for (const [name, account] of this.accounts) {
-      if (account.active < account.concurrency) account.hungry = false;
-      const used = account.fallback ? 1 : Math.max(1, account.peak);
+      const { jobs } = this.appetite(name);
+      if (account.active < account.concurrency || account.concurrency >= jobs) account.hungry = false;
+      const used = account.fallback ? 1 : Math.max(1, Math.min(account.peak, jobs));
       const saturated = account.active >= account.concurrency;
       const floor = saturated ? 1 : account.active + 1;
       set(name, account, Math.min(account.concurrency, Math.max(used, floor)));
       account.peak = account.active;
     }
+    const total = this.total;
     for (const [name, account] of this.accounts) {
-      if (this.used <= this.total) break;
+      if (this.granted <= total) break;
       if (account.concurrency > 1 && account.active >= account.concurrency) set(name, account, account.concurrency - 1);
     }
     const hungry = [...this.accounts].filter(([, account]) => account.hungry);
     if (hungry.length === 0) return changed;
-    const share = this.share();
+    const share = this.share(total);
     for (const [name, account] of hungry) {
-      if (this.used >= this.total) break;
+      if (this.used >= total) break;
       set(name, account, account.concurrency + 1);
       account.hungry = false;
     }
@@ -176,6 +195,13 @@ export class CreditLedger {
     return account;
   }
 
+  /** Credit that is granted; what is only still held comes back by itself. */
+  private get granted(): number {
+    let sum = 0;
+    for (const account of this.accounts.values()) sum += account.concurrency - 1;
+    return sum;
+  }
+
   private hungryCount(except: Account): number {
     let count = 0;
     for (const account of this.accounts.values()) if (account !== except && account.hungry) count += 1;
@@ -183,10 +209,10 @@ export class CreditLedger {
   }
 
   /** Equal share of the credit among the classes that hold all they may. */
-  private share(): number {
+  private share(total: number): number {
     let full = 0;
     for (const account of this.accounts.values()) if (account.active >= account.concurrency) full += 1;
-    return Math.floor(this.total / Math.max(1, full));
+    return Math.floor(total / Math.max(1, full));
   }
 }
 
