@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { createQueue } from '@warmlane/queues';
 import { classQueueName, StatsStore } from '@warmlane/redis';
 import { loopModel } from '@warmlane/testing';
@@ -6,13 +7,15 @@ import { ServingSystem } from '../support/serving-system.js';
 import { ApiProcess } from './api-process.fixture.js';
 import { send } from './protocol-client.fixture.js';
 
-/** Some tens of ms on two cores: what a request costs on its way is little beside it. */
-const TRIPS = 500;
+/** Some tens of ms at least, whatever the machine: what a request costs on its way is little beside it. */
+const TRIPS = 2_000;
 const SIZE = 64;
 const KEY = 'trips:int64[]';
-const DEADLINE_MS = 1_500;
-const SECONDS = 6;
-const FACTOR = 3;
+const DEADLINE_MS = 2_000;
+const SECONDS = 8;
+/** More than any machine answers within the deadline; who is refused asks again after a while. */
+const CLIENTS = 150;
+const AGAIN_MS = 500;
 
 describe('more load than a lane can take', () => {
   let system: ServingSystem;
@@ -30,22 +33,11 @@ describe('more load than a lane can take', () => {
     return 'answered';
   };
 
-  /** Runs of the lane so far: statistics are written once a second. */
-  const runs = async (): Promise<number> => {
-    await new Promise((resolve) => setTimeout(resolve, 1_500));
-    const stats = await new StatsStore(system.redis).get('loop', '1');
-    return stats.executionCount;
-  };
-
-  /** Answers per second where none has to hurry. */
-  const possible = async (seconds: number): Promise<number> => {
-    let count = 0;
-    const until = performance.now() + seconds * 1_000;
-    const client = async (): Promise<void> => {
-      for (; performance.now() < until; count += 1) expect(await ask(30_000)).toBe('answered');
-    };
-    await Promise.all([client(), client(), client(), client()]);
-    return count / seconds;
+  /** Runs of the lane so far, and how long they took, ms: statistics are written once a second. */
+  const done = async (): Promise<{ runs: number; busyMs: number }> => {
+    await delay(1_500);
+    const { executionCount, computeInfer } = await new StatsStore(system.redis).get('loop', '1');
+    return { runs: executionCount, busyMs: computeInfer.ns / 1e6 };
   };
 
   beforeAll(async () => {
@@ -62,26 +54,28 @@ describe('more load than a lane can take', () => {
   });
 
   it('answers what it can, refuses the rest, loses nothing and serves at once afterwards', async () => {
-    const perSecond = await possible(3);
-    const before = await runs();
-    const open: Promise<string>[] = [];
+    const before = await done();
     const begun = performance.now();
-    const due = (): number => ((performance.now() - begun) / 1_000) * FACTOR * perSecond;
-    while (performance.now() < begun + SECONDS * 1_000) {
-      while (open.length < due()) open.push(ask(DEADLINE_MS));
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-    const ends = await Promise.all(open);
-    expect(await ask(10_000)).toBe('answered');
+    const ends: string[] = [];
+    const client = async (): Promise<void> => {
+      while (performance.now() < begun + SECONDS * 1_000) {
+        const end = await ask(DEADLINE_MS);
+        ends.push(end);
+        if (end !== 'answered') await delay(AGAIN_MS);
+      }
+    };
+    await Promise.all(Array.from({ length: CLIENTS }, client));
+    const elapsedMs = performance.now() - begun;
+    expect(await ask(20_000)).toBe('answered');
 
-    const allowed = new Set(['answered', '503 overloaded', '504 deadline-exceeded']);
-    expect(ends.filter((end) => !allowed.has(end))).toEqual([]);
-    const answered = ends.filter((end) => end === 'answered').length;
-    const ran = (await runs()) - before;
-    // Whatever else the machine does meanwhile: what the lane ran was not in vain, and it was not idle.
-    expect(answered).toBeGreaterThan(0.6 * ran);
-    expect(answered).toBeGreaterThan(0.4 * perSecond * SECONDS);
-    expect(ends.filter((end) => end === '503 overloaded').length).toBeGreaterThan(0);
+    const of = (wanted: string): number => ends.filter((end) => end === wanted).length;
+    const [answered, refused, late] = [of('answered'), of('503 overloaded'), of('504 deadline-exceeded')];
+    expect(answered + refused + late).toBe(ends.length);
+    expect(refused + late).toBeGreaterThan(0);
+    const after = await done();
+    // Of a machine's speed both say nothing: what the lane ran was not in vain, and it was not idle.
+    expect(answered).toBeGreaterThan(0.6 * (after.runs - before.runs));
+    expect(after.busyMs - before.busyMs).toBeGreaterThan(0.4 * elapsedMs);
     const queue = createQueue(classQueueName('loop', '1', KEY), { redis: system.redis });
     await expect
       .poll(() => queue.getJobCountByTypes('wait', 'prioritized', 'active', 'delayed'), { timeout: 10_000 })
