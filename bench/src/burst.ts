@@ -1,11 +1,17 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { modelConfigSchema } from '@warmlane/contracts';
 import { deviceCredit } from '@warmlane/lanes';
 import { Producer } from '@warmlane/queues';
-import { classQueueName, createRedis, ModelStore } from '@warmlane/redis';
+import { classQueueName, createRedis } from '@warmlane/redis';
 import type { Redis } from 'ioredis';
-import { type CalibratedSettings, MODEL, shapeOf, VERSION } from './support/calibrated-model.js';
+import {
+  type CalibratedLoad,
+  type CalibratedSettings,
+  MODEL,
+  registerCalibrated,
+  shapeOf,
+  VERSION,
+} from './support/calibrated-model.js';
 import { median, percentile, type Row, round, writeResult } from './support/result.js';
 import { startRedis } from './support/system.js';
 
@@ -44,18 +50,7 @@ async function withWorker<T>(
   await using server = await startRedis();
   const redis = createRedis(server.url, { name: 'bench' });
   const blobRedis = createRedis(server.url, { name: 'bench-blobs' });
-  await new ModelStore(redis).register({
-    name: MODEL,
-    version: VERSION,
-    state: 'LOADED',
-    reason: '',
-    digest: '0'.repeat(64),
-    metadata: {
-      inputs: [{ name: 'x', dtype: 'uint8', dims: ['n'] }],
-      outputs: [{ name: 'y', dtype: 'uint8', dims: ['n'] }],
-    },
-    config: modelConfigSchema.parse({}),
-  });
+  await registerCalibrated(redis, settings);
   const program = new URL('./support/calibrated-worker.js', import.meta.url);
   const worker = fork(program, [server.url, JSON.stringify(settings)]);
   await once(worker, 'message');
@@ -190,7 +185,7 @@ async function activeRow(): Promise<Row & { maxActive: number; limit: number }> 
     done = true;
     await looking;
     worker.send('load');
-    const [load] = (await once(worker, 'message')) as [{ maxActive: number }];
+    const [load] = (await once(worker, 'message')) as [CalibratedLoad];
     return {
       what: `${JOBS} jobs on ${MANY} classes`,
       seconds: round(seconds, 1),

@@ -106,6 +106,27 @@ describe('serving', () => {
     expect(rig.lanes.runs).toEqual([]);
   });
 
+  it.each([
+    ['a lane', false],
+    ['the fallback', true],
+  ])('does not run on %s what waited in vain', async (_where, cold) => {
+    const rig = await start('w-0', async (run) => {
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      return reverse(run);
+    });
+    await rig.ready(1);
+    // Shapes of three bytes have no lane.
+    const data = cold ? bytes(1, 2, 3) : bytes(1);
+    // Runs are seen to take 300 ms; the lane says 1.
+    for (let n = 0; n < 4; n += 1) await producer.send(data, { cold });
+    const ran = rig.lanes.runs.length;
+    const now = producer.clock.now();
+    const waited = { cold, enqueuedAt: now - 10_000 };
+    expect(failure(await producer.send(data, { ...waited, deadlineAt: now + 200 }))).toBe('deadline-exceeded');
+    expect(rig.lanes.runs).toHaveLength(ran);
+    expect(success(await producer.send(data, { ...waited, deadlineAt: now + 9_000 })).outputs).toHaveLength(1);
+  });
+
   it('fails waiting work at its deadline, not when its turn comes', async () => {
     const { held, release } = gate();
     const rig = await start('w-0', async (run) => {

@@ -13,15 +13,15 @@ export class ChildPool<Task extends object, Result extends { kind: string }> imp
   private constructor(private readonly all: readonly ChildProcess[]) {}
 
   /**
-   * Several where there are cores for them. Each says `ready` once it is.
+   * Several where there are cores for them, or as many as asked. Each says `ready` once it is.
    *
    * @param program a file beside this one
    */
   static async start<Task extends object, Result extends { kind: string }>(
     program: string,
     args: readonly string[],
+    count = availableParallelism() >= 8 ? 4 : 1,
   ): Promise<ChildPool<Task, Result>> {
-    const count = availableParallelism() >= 8 ? 4 : 1;
     const all = Array.from({ length: count }, () => fork(new URL(program, import.meta.url), args));
     await Promise.all(all.map((one) => once(one, 'message')));
     return new ChildPool<Task, Result>(all);

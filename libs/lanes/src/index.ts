@@ -16,6 +16,7 @@ export * from './sample-values.js';
 export * from './samples.js';
 export * from './scheduler/credit-ledger.js';
 export * from './scheduler/deadline-queue.js';
+export * from './scheduler/likely-time.js';
 export * from './scheduler/pace.js';
 export * from './sliced.js';
 export * from './states.js';

@@ -70,6 +70,7 @@ function plan(waiting: Work[], lanes: ReadyLane[], now = 0) {
     ahead: false,
     largest: (key, padded) => index.largestOf(key, padded),
     pick: (key, items, padded) => index.pick(key, items, padded),
+    answerMs: (one) => one.p50Ms,
     expired: (one) => expired.push(one),
     unserved: (one) => unserved.push(one),
   });
@@ -95,6 +96,7 @@ function ahead(waiting: Work[], lanes: ReadyLane[], now = 0) {
     ahead: true,
     largest: (key, padded) => index.largestOf(key, padded),
     pick: (key, items, padded) => index.pick(key, items, padded),
+    answerMs: (one) => one.p50Ms,
     expired: () => undefined,
     unserved: () => undefined,
   });
@@ -151,6 +153,21 @@ describe('planBatch', () => {
     expect(parts).toEqual([[1, 0, 1]]);
     expect(taken).toEqual([0, 2, 1]);
     expect(plan([work(1, { deadlineAt: 5 })], CPU, 9)).toMatchObject({ lane: undefined, taken: [0] });
+  });
+
+  it('does not run what waited until it cannot be answered any more, and runs the next instead', () => {
+    const waited = (leftMs: number) => work(1, { enqueuedAt: -1_000, deadlineAt: leftMs });
+    const waiting = [waited(37), waited(39), ...Array.from({ length: 3 }, () => waited(200))];
+    expect(plan(waiting, CPU)).toMatchObject({ lane: '4', expired: [waiting[0]], taken: [0, 1, 2, 3, 4] });
+    // Without the fourth a smaller lane runs, which the third can await.
+    const three = [waited(37), waited(37), waited(37), waited(12)];
+    expect(plan(three, [lane(1, 10), lane(4, 20)]).expired).toEqual([three[3]]);
+    expect(plan([waited(9), waited(5)], CPU)).toMatchObject({ lane: undefined, taken: [0, 1] });
+    // What has just come runs whatever its deadline, and what has begun is ended.
+    expect(plan([work(1, { deadlineAt: 9 })], CPU)).toMatchObject({ lane: '1', expired: [] });
+    const cut = work(9, { enqueuedAt: -1_000, deadlineAt: 60 });
+    expect(plan([cut], CPU).expired).toEqual([]);
+    expect(plan([cut], CPU, 40)).toMatchObject({ lane: '4', expired: [] });
   });
 
   it('keeps apart what must not share a run', () => {

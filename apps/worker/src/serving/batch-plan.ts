@@ -2,7 +2,7 @@ import { cropsOf, type LaneItem, type NamedTensor, sliceAxis } from '@warmlane/c
 import type { ReadyLane } from '../ports.js';
 import { sizeOf } from './lane-index.js';
 import type { Turn } from './pump.js';
-import type { Work } from './work.js';
+import { type Work, waitedInVain } from './work.js';
 
 /** Some items of one request in a run. */
 export interface Part {
@@ -25,7 +25,9 @@ export interface BatchRules {
   largest: (key: string, padded: boolean) => number;
   /** The lane for so many items of a class. */
   pick: (key: string, items: number, padded: boolean) => ReadyLane | null;
-  /** Its deadline passed before it began. */
+  /** From now until the answers of a run on the lane are with their senders, as far as it is known, ms. */
+  answerMs: (lane: ReadyLane) => number;
+  /** Its deadline passed before it began, or it waited in vain. */
   expired: (work: Work) => void;
   /** No lane serves it any more. */
   unserved: (work: Work) => void;
@@ -50,6 +52,17 @@ export function planBatch(waiting: readonly Work[], rules: BatchRules): Turn<Wor
   if (lane === null || (head.padded && lane.pad === null)) {
     rules.unserved(head);
     return { run: null, taken: [...taken, head] };
+  }
+  const answerMs = rules.answerMs(lane);
+  const vain = group.filter((work) => waitedInVain(work, rules.now, answerMs));
+  if (vain.length > 0) {
+    for (const work of vain) rules.expired(work);
+    const out = new Set([...taken, ...vain]);
+    const next = planBatch(
+      waiting.filter((work) => !out.has(work)),
+      rules,
+    );
+    return { run: next?.run ?? null, taken: [...out, ...(next?.taken ?? [])] };
   }
   const parts: Part[] = [];
   let room = sizeOf(lane);

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type ClassJob, type ErrorCode, type LaneRun, type NamedTensor, WarmlaneError } from '@warmlane/contracts';
 import type { RedisClock } from '@warmlane/redis';
 import { type HeldModel, isProcessDeath, type LanesPort, type ReadyLane } from '../ports.js';
+import { AnswerTimes } from './answer-times.js';
 import { isWhole, itemOf, type LaneBatch, outputsOf, ownOutputs, planBatch } from './batch-plan.js';
 import { classKey, LaneIndex } from './lane-index.js';
 import { Pipeline } from './pipeline.js';
@@ -18,7 +19,7 @@ import {
 } from './serving.settings.js';
 import type { Suspects } from './suspects.js';
 import { Trials } from './trials.js';
-import { abandoned, deadlineExceeded, Reroute, type Served, type Work } from './work.js';
+import { abandoned, deadlineExceeded, Reroute, type Served, type Work, waitedInVain } from './work.js';
 
 /** One run that succeeded. */
 interface Execution {
@@ -52,6 +53,7 @@ export class Executor {
   readonly #onFallback: Pump<Work, Work>;
   readonly #pipeline = new Pipeline();
   readonly #trials: Trials;
+  readonly #times = new AnswerTimes();
 
   constructor(private readonly deps: ExecutorDeps) {
     const { port, clock, suspects, options } = deps;
@@ -115,6 +117,7 @@ export class Executor {
 
   drop(model: HeldModel): void {
     this.#places.drop(model);
+    this.#times.forget(`${model.name}/${model.version}`);
   }
 
   addLane(lane: ReadyLane): void {
@@ -144,6 +147,11 @@ export class Executor {
     for (const pump of [this.#onLanes, this.#onFallback]) {
       for (const work of pump.takeWhere(waits)) work.failed(abandoned());
     }
+  }
+
+  /** An answer was written so long after its run had ended. */
+  answered(afterMs: number): void {
+    this.#times.wrote(afterMs);
   }
 
   /** Fails what waits past its deadline. */
@@ -182,6 +190,7 @@ export class Executor {
       ahead,
       largest: (key, padded) => this.#lanes.largestOf(key, padded),
       pick: (key, items, padded) => this.#lanes.pick(key, items, padded),
+      answerMs: (lane) => this.#times.ofRun(this.#lanes.likelyMs(lane)),
       expired: (work) => work.failed(deadlineExceeded(work.request)),
       unserved: (work) => work.failed(new Reroute(false)),
     });
@@ -258,12 +267,14 @@ export class Executor {
     const { port, clock, options } = this.deps;
     const { model, version, outputs } = work.request;
     const startedAt = clock.now();
-    if (work.deadlineAt <= startedAt) {
+    const name = `${model}/${version}`;
+    if (work.deadlineAt <= startedAt || waitedInVain(work, startedAt, this.#times.ofColdRun(name))) {
       work.failed(deadlineExceeded(work.request));
       return;
     }
     try {
       const run = await port.fallbackRun(model, version, work.inputs, outputs, { timeoutMs: options.fallbackLimitMs });
+      this.#times.ranCold(name, clock.now() - startedAt);
       this.#count({ model, version }, work.rows, run);
       work.done({ lane: 'cold', items: work.rows, run, startedAt });
     } catch (thrown) {

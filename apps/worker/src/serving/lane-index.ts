@@ -1,9 +1,11 @@
-import { firstOfCover } from '@warmlane/lanes';
+import { firstOfCover, LikelyTime } from '@warmlane/lanes';
 import type { ReadyLane } from '../ports.js';
 
 interface Entry {
   readonly lane: ReadyLane;
   running: number;
+  /** From the beginning of a run here to its end, ms. */
+  readonly took: LikelyTime;
   whenIdle: (() => void)[];
 }
 
@@ -27,7 +29,7 @@ export class LaneIndex {
 
   add(lane: ReadyLane): void {
     void this.remove(lane.id);
-    const entry = { lane, running: 0, whenIdle: [] };
+    const entry = { lane, running: 0, took: new LikelyTime(lane.p50Ms), whenIdle: [] };
     this.#byId.set(lane.id, entry);
     const key = classKey(lane);
     this.#byKey.set(key, [...(this.#byKey.get(key) ?? []), entry]);
@@ -98,12 +100,19 @@ export class LaneIndex {
     return first === null ? null : (lanes[first] ?? null);
   }
 
+  /** What most runs on the lane take as seen here, with the way to the runtime and back, ms. */
+  likelyMs(lane: ReadyLane): number {
+    return this.#byId.get(lane.id)?.took.ms ?? lane.p50Ms;
+  }
+
   /** Counts a run on a lane that serves; call what it returns when the run has ended. */
   begin(id: string): () => void {
     const entry = this.#byId.get(id);
     if (entry === undefined) return () => undefined;
     entry.running += 1;
+    const begunAt = performance.now();
     return () => {
+      entry.took.see(performance.now() - begunAt);
       entry.running -= 1;
       if (entry.running === 0) for (const resolve of entry.whenIdle.splice(0)) resolve();
     };

@@ -43,7 +43,9 @@ export class RequestHandler {
     const again = request.repeat || job.attemptsStarted > 1;
     if (!(again && (await this.deps.replies.exists(request.request)))) {
       const { head, inline } = await this.#answer(request, arrivedAt, queueMs, again);
+      const answeringAt = performance.now();
       await this.deps.replies.answer(request.request, request.producer, head, inline, ANSWER_TTL_MS);
+      this.deps.executor.answered(performance.now() - answeringAt);
     }
     this.#unlink(request);
   }

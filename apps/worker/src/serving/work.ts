@@ -58,10 +58,28 @@ export class Reroute extends Error {
   }
 }
 
+/**
+ * True where most of a request's time has gone in the line, and what is left is not enough for an answer. Without this a
+ * device with too much to do is busy with answers that come just too late: whatever is next in line has waited until then
+ * (30 % of the runs, measured at four times of what a lane can do). Of what has not waited for long nothing is foreseen:
+ * it runs whatever its deadline, so that a time that was once seen too long is seen anew.
+ *
+ * @param answerMs from the beginning of a run to its answer
+ */
+export function waitedInVain(
+  work: Pick<Work, 'enqueuedAt' | 'deadlineAt' | 'progress' | 'items'>,
+  now: number,
+  answerMs: number,
+): boolean {
+  const leftMs = work.deadlineAt - now;
+  const begun = work.progress.left < work.items;
+  return !begun && leftMs < answerMs && now - work.enqueuedAt > leftMs;
+}
+
 export function deadlineExceeded(request: ClassJob): WarmlaneError {
   return new WarmlaneError(
     'deadline-exceeded',
-    `the deadline passed while the request for ${request.model}/${request.version} waited`,
+    `the request for ${request.model}/${request.version} waited until it could not be answered by its deadline`,
     'Raise deadlineMs, or send less at a time.',
   );
 }

@@ -138,7 +138,7 @@ export class Submitter {
     return {
       answered({ head }: Answer): void {
         release();
-        if (head.ok) ticket.answered(head.timing.queueMs + head.timing.gatherMs);
+        if (head.ok) ticket.answered();
         else ticket.ended(head.error.code === 'deadline-exceeded');
       },
       ended(late: boolean): void {

@@ -1,98 +1,106 @@
-import { WarmlaneError } from '@warmlane/contracts';
 import { describe, expect, it } from 'vitest';
 import { type Ticket, WaitForecast } from './wait-forecast.js';
 
-interface Waiting {
-  sentAt: number;
-  deadlineAt: number;
-  ticket: Ticket | null;
+const L = 2_000;
+
+/** A forecast with a clock, and answers at a steady pace. */
+function rig() {
+  const clock = { now: 0 };
+  const forecast = new WaitForecast(() => clock.now);
+  const admit = (count: number, leftMs = L, queue = 'q', priority = 5): Ticket[] =>
+    Array.from({ length: count }, () => forecast.admit(queue, priority, leftMs));
+  /** Answers these one after the other, everyMs apart. */
+  const answer = (tickets: Ticket[], everyMs: number): void => {
+    for (const ticket of tickets) {
+      clock.now += everyMs;
+      ticket.answered();
+    }
+  };
+  return { clock, forecast, admit, answer };
 }
 
-/**
- * Requests at a steady rate to a device that serves `perSecond` in order, and none past its deadline. Answers take 5 ms.
- *
- * @returns answers in time per second once the first have waited for long, and the share that was refused
- */
-function serve(forecast: WaitForecast | null, clock: { now: number }, load: { offered: number; perSecond: number }) {
-  const { offered, perSecond } = load;
-  const deadlineMs = 2_000;
-  const queue: Waiting[] = [];
-  let [good, refused, sent, served] = [0, 0, 0, 0];
-  const [seconds, countedSeconds] = [10, 5];
-  for (const begun = clock.now; clock.now < begun + seconds * 1_000; clock.now += 1) {
-    const passed = (clock.now - begun) / 1_000;
-    for (; sent < passed * offered; sent += 1) {
-      try {
-        const ticket = forecast?.admit('q', 5, deadlineMs) ?? null;
-        queue.push({ sentAt: clock.now, deadlineAt: clock.now + deadlineMs, ticket });
-      } catch (error) {
-        expect(error).toMatchObject({ code: 'overloaded', retryable: true });
-        refused += 1;
-      }
-    }
-    while (queue[0] !== undefined && queue[0].deadlineAt <= clock.now) queue.shift()?.ticket?.ended(true);
-    for (; served < passed * perSecond; served += 1) {
-      const next = queue.shift();
-      if (next === undefined) continue;
-      const inTime = clock.now + 5 <= next.deadlineAt;
-      if (inTime) next.ticket?.answered(clock.now - next.sentAt);
-      else next.ticket?.ended(true);
-      if (inTime && passed > seconds - countedSeconds) good += 1;
-    }
+/** How many of one queue are let in at once before one is refused; at most `most`. */
+function admitted(forecast: WaitForecast, leftMs = L, most = 2_000): number {
+  const tickets: Ticket[] = [];
+  try {
+    while (tickets.length < most) tickets.push(forecast.admit('q', 5, leftMs));
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'overloaded', retryable: true });
   }
-  return { perSecond: good / countedSeconds, refusedShare: refused / sent };
+  for (const ticket of tickets) ticket.ended(false);
+  return tickets.length;
 }
 
+// How an overload goes with it is in test/unit/overload.spec.ts.
 describe('WaitForecast', () => {
-  it('keeps a device answering that gets twice as much as it can take', () => {
-    const without = serve(null, { now: 0 }, { offered: 1_500, perSecond: 800 });
-    expect(without.perSecond).toBeLessThan(250);
-    const clock = { now: 0 };
-    const withIt = serve(new WaitForecast(() => clock.now), clock, { offered: 1_500, perSecond: 800 });
-    expect(withIt.perSecond).toBeGreaterThan(720);
-    expect(withIt.refusedShare).toBeGreaterThan(0.3);
+  it('lets in as many as are answered in time at the pace that is seen', () => {
+    const { forecast, admit, answer } = rig();
+    const line = admit(300);
+    answer(line.splice(0, 120), 5);
+    // 180 are left; at 5 ms each 340 take 85 % of the time.
+    expect(admitted(forecast)).toBe(340 - 180);
   });
 
-  it('refuses nobody where the device is fast enough, and again nobody soon after an overload', () => {
-    const clock = { now: 0 };
-    const forecast = new WaitForecast(() => clock.now);
-    expect(serve(forecast, clock, { offered: 780, perSecond: 800 })).toMatchObject({ refusedShare: 0 });
-    serve(forecast, clock, { offered: 4_000, perSecond: 800 });
-    clock.now += 2_000;
-    expect(serve(forecast, clock, { offered: 700, perSecond: 800 })).toMatchObject({ refusedShare: 0 });
+  it('refuses nobody before others took a quarter of its time', () => {
+    const { forecast, admit, answer } = rig();
+    const line = admit(1_000);
+    answer(line.splice(0, 99), 5);
+    expect(admitted(forecast)).toBe(2_000);
+    answer(line.splice(0, 1), 5);
+    expect(admitted(forecast)).toBe(0);
+  });
+
+  it('follows a pace that changes, and does not take a pause for one', () => {
+    const { clock, forecast, admit, answer } = rig();
+    const line = admit(3_000);
+    answer(line.splice(0, 1_000), 1);
+    answer(line.splice(0, 500), 10);
+    answer(line.splice(0, 500), 10);
+    // A device that was stopped and goes on as before.
+    clock.now += 5_000;
+    answer(line.splice(0, 500), 10);
+    for (const ticket of line.splice(0, 400)) ticket.ended(false);
+    expect(admitted(forecast)).toBeGreaterThan(60);
+    expect(admitted(forecast)).toBeLessThan(80);
+  });
+
+  it('foresees nothing while nobody is answered, as where a worker died', () => {
+    const { clock, forecast, admit, answer } = rig();
+    answer(admit(300).splice(0, 200), 5);
+    clock.now += 1_000;
+    expect(admitted(forecast)).toBe(2_000);
   });
 
   it('refuses none of a burst, for nothing was seen to wait', () => {
-    const forecast = new WaitForecast(() => 0);
-    forecast.admit('q', 5, 2_000).answered(3);
-    for (let n = 0; n < 5_000; n += 1) forecast.admit('q', 5, 2_000);
+    const { admit } = rig();
+    admit(1)[0]?.answered();
+    admit(5_000);
   });
 
   it('lets in a few, whatever happened to the last ones', () => {
-    const forecast = new WaitForecast(() => 0);
-    const few = Array.from({ length: 7 }, () => forecast.admit('q', 5, 2_000));
-    for (let n = 0; n < 10; n += 1) forecast.admit('q', 5, 2_000).ended(true);
-    for (const ticket of few) ticket.ended(true);
+    const { forecast, admit, answer } = rig();
+    const line = admit(400, 20_000);
+    answer(line.splice(0, 40), 3_000);
+    for (const ticket of line) ticket.ended(true);
+    expect(admitted(forecast, 20_000)).toBe(8);
   });
 
   it('judges each by its own deadline, queue and priority', () => {
-    const forecast = new WaitForecast(() => 0);
-    const late = Array.from({ length: 100 }, () => forecast.admit('q', 5, 2_000));
-    const open = forecast.admit('q', 5, 2_000);
-    for (const ticket of late) ticket.ended(true);
-    for (let n = 0; n < 30; n += 1) forecast.admit('q', 5, 2_000);
-    expect(() => Array.from({ length: 100 }, () => forecast.admit('q', 5, 2_000))).toThrow(WarmlaneError);
-    open.ended(false);
-    forecast.admit('q', 5, 30_000).ended(false);
-    forecast.admit('q', 0, 2_000).ended(false);
-    forecast.admit('other', 5, 2_000).ended(false);
+    const { forecast, admit, answer } = rig();
+    answer(admit(1_000).splice(0, 200), 5);
+    expect(admitted(forecast)).toBe(0);
+    expect(admitted(forecast, 30_000)).toBe(2_000);
+    // They overtake those of long deadlines.
+    expect(admitted(forecast, 200)).toBe(2_000);
+    admit(100, L, 'q', 0);
+    admit(100, L, 'other');
   });
 
   it('forgets queues that nobody uses', () => {
     const clock = { now: 0 };
     const forecast = new WaitForecast(() => clock.now);
     for (let n = 0; n < 1_000; n += 1) {
-      forecast.admit(`q${n}`, 5, 1_000).answered(1);
+      forecast.admit(`q${n}`, 5, 1_000).answered();
       clock.now += 100;
     }
     expect(forecast.size).toBeLessThan(30);
