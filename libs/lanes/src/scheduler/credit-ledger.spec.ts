@@ -101,6 +101,39 @@ describe('CreditLedger', () => {
     expect(ledger.started('a', 40)).toBe(2);
   });
 
+  it('raises a class that runs in batches from its first job on, and takes from no other for it without proof', () => {
+    const ledger = new CreditLedger(3, () => ({ jobs: 16, batch: 8, backlogMs: 0 }));
+    ledger.open('a', false);
+    ledger.open('b', false);
+    expect(ledger.started('a', 0)).toBe(2);
+    expect(ledger.started('a', 0)).toBe(4);
+    expect(ledger.started('b', 0)).toBe(1);
+    expect(ledger.rebalance()).toEqual(new Map([['a', 3]]));
+    for (let n = 0; n < 2; n += 1) ledger.started('a', 0);
+    expect(ledger.concurrency('b')).toBe(1);
+  });
+
+  it('takes back what was fetched without a backlog, and nothing for the time in which none was fetched', () => {
+    const ledger = new CreditLedger(10, () => ({ jobs: 10, batch: 1, backlogMs: 5 }));
+    ledger.open('a', false);
+    for (let n = 0; n < 4; n += 1) ledger.started('a', 5);
+    expect(ledger.concurrency('a')).toBe(8);
+    ledger.rebalance();
+    expect(ledger.concurrency('a')).toBe(5);
+    for (let n = 0; n < 4; n += 1) ledger.settled('a');
+    for (let n = 0; n < 4; n += 1) ledger.started('a', 5);
+    ledger.rebalance();
+    ledger.rebalance();
+    expect(ledger.concurrency('a')).toBe(5);
+    for (let n = 0; n < 4; n += 1) ledger.settled('a');
+    for (let n = 0; n < 4; n += 1) ledger.started('a', 4.9);
+    ledger.rebalance();
+    expect(ledger.concurrency('a')).toBe(5);
+    ledger.started('a', 4.9);
+    ledger.rebalance();
+    expect(ledger.concurrency('a')).toBe(1);
+  });
+
   it('raises no class above what it can make use of, and takes back what it no longer can', () => {
     let jobs = 6;
     const ledger = new CreditLedger(10, () => ({ jobs, batch: 1, backlogMs: 2 }));

@@ -16,6 +16,8 @@ interface Account {
   /** The most active jobs since the last rebalance. */
   peak: number;
   fallback: boolean;
+  /** Whether a job that was fetched since the last rebalance had waited for long enough to prove a backlog; null: none was. */
+  proven: boolean | null;
   /** Saturated with a backlog while no credit was left. */
   hungry: boolean;
 }
@@ -97,7 +99,7 @@ export class CreditLedger {
 
   open(name: string, fallback: boolean): void {
     if (this.accounts.has(name)) throw new Error(`class ${name} is open already`);
-    this.accounts.set(name, { concurrency: 1, active: 0, peak: 0, fallback, hungry: false });
+    this.accounts.set(name, { concurrency: 1, active: 0, peak: 0, fallback, proven: null, hungry: false });
   }
 
   /** Call when the class's Worker is closed. */
@@ -122,8 +124,9 @@ export class CreditLedger {
     account.active += 1;
     account.peak = Math.max(account.peak, account.active);
     this.most = Math.max(this.most, this.active);
-    if (account.fallback || account.active < account.concurrency) return account.concurrency;
     const { jobs, backlogMs } = this.appetite(name);
+    account.proven = account.proven === true || waitedMs >= backlogMs;
+    if (account.fallback || account.active < account.concurrency) return account.concurrency;
     if (waitedMs < backlogMs || account.concurrency >= jobs) return account.concurrency;
     const total = this.total;
     const free = total - this.used;
@@ -133,7 +136,7 @@ export class CreditLedger {
     if (step > 0) {
       account.concurrency += step;
       account.hungry = false;
-    } else if (free <= 0) account.hungry = true;
+    } else if (free <= 0 && waitedMs >= BACKLOG_WAIT_MS) account.hungry = true;
     return account.concurrency;
   }
 
@@ -158,7 +161,9 @@ export class CreditLedger {
     for (const [name, account] of this.accounts) {
       const { jobs } = this.appetite(name);
       if (account.active < account.concurrency || account.concurrency >= jobs) account.hungry = false;
-      const used = account.fallback ? 1 : Math.max(1, Math.min(account.peak, jobs));
+      // Held without a backlog: it was there before, and what comes now would also find others.
+      const used = account.fallback || account.proven === false ? 1 : Math.max(1, Math.min(account.peak, jobs));
+      account.proven = null;
       const saturated = account.active >= account.concurrency;
       const floor = saturated ? 1 : account.active + 1;
       set(name, account, Math.min(account.concurrency, Math.max(used, floor)));

@@ -23,7 +23,7 @@ describe('Pace', () => {
     const pace = new Pace();
     expect(pace.appetite('a')).toEqual({ jobs: 2, batch: 1, backlogMs: BACKLOG_WAIT_MS });
     pace.setLargest('a', { size: 32, p50Ms: 5 });
-    const fast = { jobs: 64 + (TURNAROUND_MS * 32) / 5, batch: 32, backlogMs: BACKLOG_WAIT_MS };
+    const fast = { jobs: 64 + (TURNAROUND_MS * 32) / 5, batch: 32, backlogMs: 0 };
     expect(pace.appetite('a')).toEqual(fast);
     pace.setLargest('a', { size: 64, p50Ms: 1_000 });
     expect(pace.appetite('a')).toMatchObject({ jobs: 128 + 3, batch: 64 });
@@ -38,10 +38,23 @@ describe('Pace', () => {
     expect(device(8).run(1_000, { jobs: 8, times: 3 })).toMatchObject({ jobs: 16, batch: 8 });
   });
 
-  it('takes a wait for proof of a backlog that is long beside the run: half of it, and never less than 2 ms', () => {
+  it('takes a wait for proof of a backlog that is long beside the run, and asks for none where batches are run', () => {
     expect(device(1).run(1, { times: 2_000 }).backlogMs).toBe(BACKLOG_WAIT_MS);
     expect(device(1).run(100, { times: 50 }).backlogMs).toBeCloseTo(50);
-    expect(device(8).run(100, { jobs: 8, times: 50 }).backlogMs).toBeCloseTo(6.25);
+    expect(device(8).run(100, { jobs: 8, times: 50 }).backlogMs).toBe(0);
+    // Requests that fill it alone gather nothing.
+    expect(device(8).run(100, { jobs: 1, items: 8, times: 100 }).backlogMs).toBeCloseTo(50);
+  });
+
+  it('takes the pauses of a device that stands still now and then for how long its runs take', () => {
+    const { run } = device(1);
+    for (let period = 0; period < 10; period += 1) {
+      run(380);
+      run(0.3, { times: 60 });
+    }
+    const wanted = run(380);
+    expect(wanted.backlogMs).toBeGreaterThan(100);
+    expect(run(0.3, { times: 60 }).backlogMs).toBeGreaterThan(100);
   });
 
   it('follows a device that becomes slower, and one that recovers', () => {

@@ -4,7 +4,10 @@ export interface Appetite {
   jobs: number;
   /** Of them a full batch. */
   batch: number;
-  /** A job that lay in its queue for as long is taken as proof that more wait there than are taken out, ms. */
+  /**
+   * A job that lay in its queue for as long is taken as proof that more wait there than are taken out, ms. 0: no proof is
+   * asked for.
+   */
   backlogMs: number;
 }
 
@@ -46,15 +49,18 @@ export interface LargestLane {
   p50Ms: number;
 }
 
-interface Rate {
-  jobs: number;
-  items: number;
+/** What a device was like lately. */
+interface Seen {
+  jobsPerMs: number;
+  itemsPerMs: number;
+  /** How long the run takes that is under way at any moment, ms: on a device that stands still now and then that is its pause. */
+  runMs: number;
 }
 
 interface ClassPace {
   largest: LargestLane;
   /** null: it has not run yet. */
-  perMs: Rate | null;
+  seen: Seen | null;
 }
 
 /**
@@ -69,7 +75,7 @@ export class Pace {
   /** Until it has run, a class runs as its largest lane was measured. null: none is left. */
   setLargest(name: string, largest: LargestLane | null): void {
     if (largest === null) this.#classes.delete(name);
-    else this.#classes.set(name, { largest, perMs: this.#classes.get(name)?.perMs ?? null });
+    else this.#classes.set(name, { largest, seen: this.#classes.get(name)?.seen ?? null });
   }
 
   /** In the order in which the runs end; the device takes one at a time. */
@@ -78,11 +84,12 @@ export class Pace {
     this.#lastEndedAt = endedAt;
     const of = this.#classes.get(name);
     if (of === undefined) return;
-    const before = of.perMs ?? asMeasured(of.largest);
+    const before = of.seen ?? asMeasured(of.largest);
     const weight = 1 - Math.exp(-ms / REMEMBERED_MS);
-    of.perMs = {
-      jobs: before.jobs + weight * (jobs / ms - before.jobs),
-      items: before.items + weight * (items / ms - before.items),
+    of.seen = {
+      jobsPerMs: before.jobsPerMs + weight * (jobs / ms - before.jobsPerMs),
+      itemsPerMs: before.itemsPerMs + weight * (items / ms - before.itemsPerMs),
+      runMs: before.runMs + weight * (ms - before.runMs),
     };
   }
 
@@ -90,19 +97,19 @@ export class Pace {
   appetite(name: string): Appetite {
     const of = this.#classes.get(name);
     if (of === undefined) return { jobs: 2, batch: 1, backlogMs: BACKLOG_WAIT_MS };
-    const { largest, perMs } = of;
-    const { jobs, items } = perMs ?? asMeasured(largest);
-    const batch = Math.max(1, Math.ceil((largest.size * jobs) / items - ROUNDING));
+    const { jobsPerMs, itemsPerMs, runMs } = of.seen ?? asMeasured(of.largest);
+    const batch = Math.max(1, Math.ceil((of.largest.size * jobsPerMs) / itemsPerMs - ROUNDING));
     return {
-      jobs: 2 * batch + Math.floor(TURNAROUND_MS * jobs),
+      jobs: 2 * batch + Math.floor(TURNAROUND_MS * jobsPerMs),
       batch,
-      backlogMs: Math.max(BACKLOG_WAIT_MS, 0.5 / jobs),
+      // What comes while a batch runs is the next one: it has to be here by then, and the queue must be listened to for that.
+      backlogMs: batch > 1 ? 0 : Math.max(BACKLOG_WAIT_MS, runMs / 2),
     };
   }
 }
 
 /** Requests of one item each, in full runs. */
-function asMeasured({ size, p50Ms }: LargestLane): Rate {
+function asMeasured({ size, p50Ms }: LargestLane): Seen {
   const perMs = size / Math.max(LEAST_MS, p50Ms);
-  return { jobs: perMs, items: perMs };
+  return { jobsPerMs: perMs, itemsPerMs: perMs, runMs: p50Ms };
 }
