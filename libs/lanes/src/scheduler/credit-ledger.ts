@@ -159,10 +159,11 @@ export class CreditLedger {
       changed.set(name, concurrency);
     };
     for (const [name, account] of this.accounts) {
-      const { jobs } = this.appetite(name);
+      const { jobs, batch, backlogMs } = this.appetite(name);
       if (account.active < account.concurrency || account.concurrency >= jobs) account.hungry = false;
-      // Held without a backlog: it was there before, and what comes now would also find others.
-      const used = account.fallback || account.proven === false ? 1 : Math.max(1, Math.min(account.peak, jobs));
+      // Long runs, each of one job, held without a backlog: what comes would find other workers as well.
+      const idle = account.proven === false && batch === 1 && backlogMs > BACKLOG_WAIT_MS;
+      const used = account.fallback || idle ? 1 : Math.max(1, Math.min(account.peak, jobs));
       account.proven = null;
       const saturated = account.active >= account.concurrency;
       const floor = saturated ? 1 : account.active + 1;

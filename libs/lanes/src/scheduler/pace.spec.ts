@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { BACKLOG_WAIT_MS, Pace, TURNAROUND_MS } from './pace.js';
+import { BACKLOG_WAIT_MS, LONG_BATCH_MS, Pace, TURNAROUND_MS } from './pace.js';
 
 /** A device that runs one after the other, each `ms` long; its lane was measured with 20 ms. */
 function device(size: number) {
@@ -23,7 +23,7 @@ describe('Pace', () => {
     const pace = new Pace();
     expect(pace.appetite('a')).toEqual({ jobs: 2, batch: 1, backlogMs: BACKLOG_WAIT_MS });
     pace.setLargest('a', { size: 32, p50Ms: 5 });
-    const fast = { jobs: 64 + (TURNAROUND_MS * 32) / 5, batch: 32, backlogMs: 0 };
+    const fast = { jobs: 64 + (TURNAROUND_MS * 32) / 5, batch: 32, backlogMs: BACKLOG_WAIT_MS };
     expect(pace.appetite('a')).toEqual(fast);
     pace.setLargest('a', { size: 64, p50Ms: 1_000 });
     expect(pace.appetite('a')).toMatchObject({ jobs: 128 + 3, batch: 64 });
@@ -38,10 +38,11 @@ describe('Pace', () => {
     expect(device(8).run(1_000, { jobs: 8, times: 3 })).toMatchObject({ jobs: 16, batch: 8 });
   });
 
-  it('takes a wait for proof of a backlog that is long beside the run, and asks for none where batches are run', () => {
+  it('takes a wait for proof of a backlog that is long beside the run, and asks for none where batches run for long', () => {
     expect(device(1).run(1, { times: 2_000 }).backlogMs).toBe(BACKLOG_WAIT_MS);
     expect(device(1).run(100, { times: 50 }).backlogMs).toBeCloseTo(50);
     expect(device(8).run(100, { jobs: 8, times: 50 }).backlogMs).toBe(0);
+    expect(device(8).run(LONG_BATCH_MS - 1, { jobs: 8, times: 400 }).backlogMs).toBe(BACKLOG_WAIT_MS);
     // Requests that fill it alone gather nothing.
     expect(device(8).run(100, { jobs: 1, items: 8, times: 100 }).backlogMs).toBeCloseTo(50);
   });

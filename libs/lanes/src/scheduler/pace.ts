@@ -23,6 +23,12 @@ export const TURNAROUND_MS = 50;
  */
 export const BACKLOG_WAIT_MS = 2;
 
+/**
+ * A batch that runs for less is over before it is worth an empty fetch for every request that comes: with runs of 6 ms, at 3,300
+ * requests per second, p99 was three to six times p50 with those fetches, and 1.7 times without.
+ */
+export const LONG_BATCH_MS = 12;
+
 /** Time on the device that is remembered, whatever ran in it: some periods of one that is throttled. */
 const REMEMBERED_MS = 300;
 
@@ -102,10 +108,15 @@ export class Pace {
     return {
       jobs: 2 * batch + Math.floor(TURNAROUND_MS * jobsPerMs),
       batch,
-      // What comes while a batch runs is the next one: it has to be here by then, and the queue must be listened to for that.
-      backlogMs: batch > 1 ? 0 : Math.max(BACKLOG_WAIT_MS, runMs / 2),
+      backlogMs: backlogOf(batch, jobsPerMs, runMs),
     };
   }
+}
+
+/** What comes while a long batch runs is the next one: it has to be here by then, so the queue is listened to from the start. */
+function backlogOf(batch: number, jobsPerMs: number, runMs: number): number {
+  if (batch > 1 && runMs >= LONG_BATCH_MS) return 0;
+  return Math.max(BACKLOG_WAIT_MS, batch > 1 ? 0.5 / jobsPerMs : runMs / 2);
 }
 
 /** Requests of one item each, in full runs. */
