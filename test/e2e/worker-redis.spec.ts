@@ -70,6 +70,15 @@ describe('a worker and its Redis', () => {
     await rig.server.restart();
   });
 
+  it('ends with exit 0 and without an error where Redis was never there', async () => {
+    rig = await WorkerRig.start();
+    const worker = rig.startWorker({ WARMLANE_REDIS: 'redis://127.0.0.1:1' });
+    await until('the outage', () => Promise.resolve(worker.log.includes('"level":"warn"')));
+    worker.kill('SIGTERM');
+    expect(await worker.exited).toBe(0);
+    expect(worker.log).not.toContain('"level":"error"');
+  });
+
   it('ends within 20 s while Redis stands still', async () => {
     rig = await WorkerRig.start();
     await rig.addModel('cls', { yaml: `shapes: ["${SHAPE}"]\n` });

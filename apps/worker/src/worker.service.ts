@@ -83,7 +83,7 @@ export class WorkerService {
 
   private setState(state: Parameters<IdentityService['setState']>[0], reason: string): void {
     if (this.closing !== null && state !== 'draining') return;
-    if (!this.identity.setState(state, reason)) return;
+    if (!this.identity.setState(state, reason) || !this.identity.isClaimed) return;
     this.identity
       .publish({ notify: true })
       .then(() => this.reconciler.look())

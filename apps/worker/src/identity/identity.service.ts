@@ -54,6 +54,11 @@ export class IdentityService implements WorkerIdentity {
     return this.known.hello.provider;
   }
 
+  /** False until the runtime said which device it has: until then there is no document of this worker. */
+  get isClaimed(): boolean {
+    return this.claimed !== null;
+  }
+
   private get known(): { id: string; hello: RuntimeHello; environment: string } {
     if (this.claimed === null) throw new Error('the worker has no identity before its runtime said hello');
     return this.claimed;
